@@ -1,0 +1,37 @@
+# make demo: on a fresh machine, install what is missing, build, run the main job on a real cluster.
+# make test: the same set-up, then every test. make lint, make bench: as they say.
+
+SHELL := /bin/bash
+VENV ?= .venv
+export VENV
+BIN := $(abspath $(VENV))/bin
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo lint test test-unit test-lab bench clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+setup:
+	@tools/setup
+
+demo: setup
+	@$(BIN)/trogdor demo
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	cd trogdor && $(BIN)/mypy
+	cd trogdor && $(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+test: setup test-unit test-lab
+
+test-unit: setup
+	@tools/share unit 60 $(PYTEST) -c trogdor/pyproject.toml trogdor/tests/unit -n 2 -q
+
+test-lab: setup
+	@tools/share lab 480 $(PYTEST) -c trogdor/pyproject.toml trogdor/tests/lab -n 2 --dist loadgroup -q
+
+clean:
+	rm -rf $(VENV) .setup trogdor/dist kibosh/target

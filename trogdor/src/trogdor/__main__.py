@@ -1,0 +1,5 @@
+"""``python -m trogdor`` is the ``trogdor`` command."""
+
+from trogdor.cli.main import main
+
+main()

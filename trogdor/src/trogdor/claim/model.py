@@ -1,0 +1,59 @@
+"""Claims: what a worker wants of a node's resources, from when to when. Standard library only: the warden loads it."""
+
+import enum
+from dataclasses import asdict, dataclass
+from typing import Any
+
+Json = Any
+"""A JSON value. Claims and observed values are plain JSON, so that any process can read them back from the journal."""
+
+
+class Net(enum.StrEnum):
+    """What undoes a fault whose agent died or hangs. Each kind of resource declares which of them cover it."""
+
+    KERNEL = "kernel"
+    """The kernel itself: an element that times out, a table owned by a socket, an expiry inside Kibosh."""
+
+    WARDEN = "warden"
+    """The small process beside the agent, which reconciles the journal down to nothing."""
+
+    REPLAY = "replay"
+    """The next agent, before it answers its first request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """For whom and from when to when: instants in ns of the node's CLOCK_BOOTTIME."""
+
+    task_id: str
+    worker_id: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One thing wanted of one resource.
+
+    ``kind`` names the resource's kind (``nft``, ``process``), ``key`` the thing itself within its kind
+    (``17@4711``), ``want`` what is wanted of it, in the kind's own JSON.
+    """
+
+    id: str
+    kind: str
+    key: str
+    want: Json
+    term: Term
+
+    def in_force(self, now_ns: int) -> bool:
+        """Whether the node should be under this claim at ``now_ns``: start included, end not."""
+        return self.term.start_ns <= now_ns < self.term.end_ns
+
+    def to_json(self) -> dict[str, Json]:
+        """As the journal keeps it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Json]) -> "Claim":
+        """Reads back what ``to_json`` wrote. Raises KeyError or TypeError for anything else."""
+        return cls(**{**value, "term": Term(**value["term"])})

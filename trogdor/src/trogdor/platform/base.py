@@ -1,0 +1,62 @@
+"""What a platform is: for each spec class, facts to look up, a pure plan that returns claims, and what to expect."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from trogdor.claim.model import Claim, Term
+from trogdor.probe.expect import Expectation
+from trogdor.spec import Spec
+from trogdor.topology import Node, Topology
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What every plan may know without looking at the node."""
+
+    node: Node
+    topology: Topology
+    exempt: tuple[tuple[str, int], ...] = ()
+    """Flows never to be cut: (coordinator's address, this agent's own listening port)."""
+    probe_ports: Mapping[str, int] | None = None
+    """Node name → its agent's probe port, as far as known."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One node's share of a spec: claims on its resources, and what a probe should see while they hold."""
+
+    claims: Sequence[Claim]
+    expect: Sequence[Expectation]
+    targets: Sequence[str] = ()
+    """What was hit, in words for the status: ``n2 → n1``, ``etcd (pid 17)``."""
+    unverified: str = ""
+    """Why a probe can see nothing of this, where it cannot."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How one platform carries out one spec class."""
+
+    spec: type[Spec]
+    facts: Callable[[Any, Scene], Any]
+    """Looks at the node: addresses, processes. Slow, off the event loop. Raises CannotInject."""
+    plan: Callable[[Any, Scene, Any, Term], Plan]
+    """``plan(spec, scene, facts, term)``: pure. Raises SpecError."""
+    text: tuple[str, str]
+    """Upstream's status words while it holds and after; ``{spec.…}`` fields are filled in."""
+    replan_ms: int = 0
+    """While the fault holds, facts are looked up and planned again this often; 0: never."""
+
+
+class CannotInject(Exception):
+    """This node cannot carry the fault out; says what is missing and where to get it."""
+
+
+class Platform(Protocol):
+    """One platform: its faults by spec class, and its kinds of resources by the name of their factory."""
+
+    name: str
+    faults: Mapping[type[Spec], Fault]
+    kinds: Mapping[str, str]
+    """Kind of claim → ``module:Class`` of its resource; loaded only when a journal or a plan names the kind."""

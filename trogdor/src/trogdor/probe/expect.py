@@ -1,0 +1,32 @@
+"""What should be seen while faults hold: plain data that the probes compare with what they see.
+
+This module knows neither claims nor resources: expectations are made from the spec beside the claims, so that a plan
+that claims the wrong thing is found out.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCut:
+    """Packets from ``source`` do not arrive at ``target`` (node names, or addresses where an end is no node).
+
+    ``protocol`` and ``ports`` as in a spec's Link; ``new_only``: established connections go on.
+    """
+
+    source: str
+    target: str
+    protocol: str = "any"
+    ports: tuple[str, ...] = ()
+    new_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStopped:
+    """The process does not run: its state in /proc is T. ``started`` is field 22 of /proc/PID/stat."""
+
+    pid: int
+    started: int
+
+
+Expectation = LinkCut | ProcessStopped

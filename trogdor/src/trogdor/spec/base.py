@@ -1,0 +1,149 @@
+"""What can be asked for: the base of all specs, and the one registry of their ``class`` names."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from trogdor.spec.jackson import Long
+from trogdor.topology import Topology
+
+MAX_DURATION_MS = 10**15
+"""Upstream's clamp of ``durationMs`` (TaskSpec.MAX_TASK_DURATION_MS)."""
+
+UPSTREAM = "org.apache.kafka.trogdor."
+
+
+class SpecError(Exception):
+    """A spec that cannot be carried out as asked; the message is what the user reads."""
+
+
+class UnknownSpecClass(SpecError):
+    """No spec of this ``class`` is registered."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no spec of class {name!r} is known: `trogdor spec list` shows those that are")
+        self.name = name
+
+
+class Document(BaseModel):
+    """JSON with upstream's camelCase names; unknown fields are an error; what is empty is left out when written."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, populate_by_name=True)
+
+    keeps_empty: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are written even when empty, as upstream's are where their type is no collection."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON of this document, keys in the order of the fields, empty values left out (Jackson's NON_EMPTY)."""
+        return dict(self._written())
+
+    def _written(self) -> Iterator[tuple[str, Any]]:
+        for name, field in type(self).model_fields.items():
+            value = _to_json(getattr(self, name))
+            if name in self.keeps_empty or not (value is None or value in ("", [], {})):
+                yield field.alias or name, value
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Document):
+        return value.to_json()
+    if isinstance(value, dict):
+        return {str(key): _to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(item) for item in value]
+    return value
+
+
+class Spec(Document):
+    """What is asked for: pure, platform independent, JSON in and out.
+
+    A subclass names its ``class`` where it is defined and is found by that name from then on::
+
+        class NoOpTaskSpec(Spec, name="org.apache.kafka.trogdor.task.NoOpTaskSpec"):
+            "Does nothing, on every node."
+    """
+
+    class_name: ClassVar[str] = ""
+    example: ClassVar[dict[str, Any]] = {}
+    """The fields of a spec worth showing, beside ``class``, ``startMs`` and ``durationMs``."""
+
+    start_ms: Long = Field(0, description="When to start, in ms since the epoch by the coordinator's clock; 0: now.")
+    duration_ms: Annotated[Long, AfterValidator(lambda ms: min(max(ms, 0), MAX_DURATION_MS))] = Field(
+        0, description="How long, in ms; clamped to 0 … 10^15."
+    )
+
+    def __init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, name: str = "", **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if name:
+            cls.class_name = name
+            REGISTRY.add(cls)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"class": self.class_name, **dict(self._written())}
+
+    def target_nodes(self, topology: Topology) -> list[str]:
+        """The nodes whose agents are to carry this out, sorted. Raises SpecError where there are none."""
+        raise NotImplementedError(type(self).__name__)
+
+    def check(self, topology: Topology) -> None:
+        """Raises SpecError when the spec contradicts itself or the topology. Called before anything is made of it."""
+
+    @property
+    def is_upstream(self) -> bool:
+        """Whether a Java Trogdor knows this class."""
+        return self.class_name.startswith(UPSTREAM)
+
+    def at(self, start_ms: int) -> Self:
+        """The same spec, started at ``start_ms``."""
+        return self.model_copy(update={"start_ms": start_ms})
+
+    @property
+    def end_ms(self) -> int:
+        """When it ends, in ms since the epoch."""
+        return self.start_ms + self.duration_ms
+
+
+class Registry:
+    """Every spec class by its ``class`` name; a last word alone is found too. Nothing is ever imported by name."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, type[Spec]] = {}
+        self._by_last_word: dict[str, type[Spec]] = {}
+
+    def add(self, spec: type[Spec]) -> None:
+        """Registers a spec class. Raises ValueError when its name or its last word is taken by another."""
+        last_word = spec.class_name.rpartition(".")[2]
+        for names, name in ((self._by_name, spec.class_name), (self._by_last_word, last_word)):
+            taken = names.setdefault(name, spec)
+            if taken.__qualname__ != spec.__qualname__ or taken.__module__ != spec.__module__:
+                raise ValueError(f"{spec.__module__}.{spec.__qualname__}: {name!r} is {taken.__qualname__}'s already")
+            names[name] = spec
+
+    def find(self, name: str) -> type[Spec]:
+        """The class registered under a full name or its last word. Raises UnknownSpecClass."""
+        found = self._by_name.get(name) or self._by_last_word.get(name)
+        if found is None:
+            raise UnknownSpecClass(name)
+        return found
+
+    def __iter__(self) -> Iterator[type[Spec]]:
+        return iter(sorted(self._by_name.values(), key=lambda spec: spec.class_name))
+
+
+REGISTRY = Registry()
+
+
+def require_known(names: list[str], topology: Topology) -> list[str]:
+    """``names``, sorted and without repeats. Raises SpecError in upstream's words when one is no node."""
+    unknown = sorted({name for name in names if name not in topology.nodes})
+    if unknown:
+        raise SpecError(f"Unknown node names: {', '.join(unknown)}")
+    if not names:
+        raise SpecError("No node names specified.")
+    return sorted(set(names))
