@@ -23,7 +23,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	cd trogdor && $(BIN)/mypy
-	cd trogdor && $(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	cd trogdor && $(BIN)/lint-imports --no-logo
 
 test: setup test-unit test-lab
 
