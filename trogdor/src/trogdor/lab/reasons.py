@@ -1,0 +1,48 @@
+"""Why there can be no lab on a machine, and what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+_SETTINGS = (
+    ("/proc/sys/user/max_user_namespaces", "0", "sudo sysctl user.max_user_namespaces=10000"),
+    ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sudo sysctl kernel.unprivileged_userns_clone=1"),
+    (
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
+        "1",
+        "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
+)
+
+
+def explain(number: int, reason: str, step: str) -> str:
+    """One line or two from the step of setting a lab up that failed: what, why, and the fix."""
+    said = f"there can be no lab here: {step}: {reason}"
+    advice = _advice(number, step)
+    return f"{said}\n{advice}" if advice else said
+
+
+def _advice(number: int, step: str) -> str:
+    if number in (errno.EPERM, errno.EACCES, errno.ENOSPC):
+        for file, bad, fix in _SETTINGS:
+            if os.geteuid() != 0 and _read(file) == bad:
+                return f"{file} is {bad}. As root it works as it is; without root, type:\n  {fix}"
+        if "Seccomp:\t2" in _read("/proc/self/status"):
+            return (
+                "a seccomp filter, as containers have, forbids it. Start the container with:\n"
+                "  --privileged, or --security-opt seccomp=unconfined --security-opt apparmor=unconfined"
+                " --security-opt systempaths=unconfined"
+            )
+        return "run it as root, or where user namespaces are allowed; `trogdor doctor` says more"
+    if number == errno.EOPNOTSUPP and step.startswith(("bridge", "veth")):
+        return "the kernel lacks a module; as root, type:\n  modprobe -a bridge veth"
+    return ""
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,120 @@
+"""Where the running labs of a user are found, and the sweep of what a killed keeper left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trogdor.lab.plan import Plan
+
+PLAN_FILE = "lab.json"
+_LOCK_FILE = "lock"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}")
+
+
+class LabError(Exception):
+    """A lab that cannot be: what, why, and what to do about it."""
+
+
+def runtime_directory() -> Path:
+    """`/run/trogdor` for root, else `$XDG_RUNTIME_DIR/trogdor`, else `/tmp/trogdor-UID`; made if missing.
+
+    Raises LabError when it belongs to somebody else.
+    """
+    if os.geteuid() == 0:
+        path = Path("/run/trogdor")
+    elif os.environ.get("XDG_RUNTIME_DIR"):
+        path = Path(os.environ["XDG_RUNTIME_DIR"], "trogdor")
+    else:
+        path = Path(f"/tmp/trogdor-{os.geteuid()}")
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise LabError(f"cannot make {path}: {error.strerror}; set XDG_RUNTIME_DIR to a directory of yours") from error
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise LabError(f"{path} is not a directory of yours; set XDG_RUNTIME_DIR to one that is")
+    return path
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    with open(directory / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_held(directory: Path) -> bool:
+    """Whether a keeper lives: it holds the lab's lock for as long as it does."""
+    try:
+        with open(directory / _LOCK_FILE) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def sweep(directory: Path) -> None:
+    """Remove the files of a lab whose keeper is gone."""
+    try:
+        plan = Plan.from_json((directory / PLAN_FILE).read_text())
+    except (OSError, ValueError, TypeError, KeyError):
+        plan = None
+    if plan and not plan.keep_state:
+        shutil.rmtree(plan.state, ignore_errors=True)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def reserve(name: str | None) -> tuple[Path, int]:
+    """A directory for a new lab, `lab1`, `lab2`, … if unnamed, and its lock, held, to be given to the keeper.
+
+    What labs left whose keeper was killed is removed first. Raises LabError for a bad or taken name.
+    """
+    if name is not None and not _NAME.fullmatch(name):
+        raise LabError(f"bad lab name {name!r}: 1 to 31 letters, digits, '.', '_' and '-'")
+    top = runtime_directory()
+    with _locked(top):
+        for directory in [entry for entry in top.iterdir() if entry.is_dir()]:
+            if (directory / _LOCK_FILE).exists() and not _is_held(directory):
+                sweep(directory)
+        number = 1
+        while name is None and (top / f"lab{number}").exists():
+            number += 1
+        directory = top / (name or f"lab{number}")
+        try:
+            directory.mkdir(mode=0o700)
+        except FileExistsError:
+            raise LabError(f"a lab {name!r} is up already; `trogdor lab down {name}` ends it") from None
+        lock = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return directory, lock
+
+
+def keeper_pid(directory: Path) -> int | None:
+    """The process to be asked to end a lab; None when it is gone."""
+    try:
+        pid = int((directory / _LOCK_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    return pid if _is_held(directory) else None
+
+
+def running() -> dict[str, Plan]:
+    """The labs of this user that are up, by name."""
+    found = {}
+    for directory in sorted(runtime_directory().iterdir()):
+        try:
+            plan = Plan.from_json((directory / PLAN_FILE).read_text())
+        except (OSError, ValueError, TypeError, KeyError):
+            continue
+        if _is_held(directory):
+            found[plan.name] = plan
+    return found
