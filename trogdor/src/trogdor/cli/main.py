@@ -1,11 +1,150 @@
-"""The ``trogdor`` command."""
+"""The ``trogdor`` command: which commands there are, each imported only when it runs."""
 
+import importlib
+import importlib.util
 import sys
+from collections.abc import Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+import typer.core
+import typer.main
 
 from trogdor import __version__
+from trogdor.cli.exits import Failure
 
 
-def main() -> None:
-    """Runs the command line and exits."""
-    print(f"trogdor {__version__}", file=sys.stderr)
-    sys.exit(2)
+@dataclass(frozen=True)
+class Entry:
+    """One command: its name, the module that has it, its line in ``trogdor --help``, and the section it stands in.
+
+    The module has a function ``attribute``, or a typer application of that name.
+    """
+
+    name: str
+    module: str
+    attribute: str
+    help: str
+    section: str
+
+
+FAULTS, TASKS, SAFETY, DAEMONS, HELP = "Faults", "Tasks", "Safety", "Daemons and clients", "Getting started"
+
+ENTRIES = [
+    Entry("demo", "demo", "command", "Cuts off the leader of a real etcd cluster, and heals it.", HELP),
+    Entry("lab", "lab", "app", "A cluster of nodes on this machine, out of Linux namespaces.", HELP),
+    Entry("doctor", "doctor", "command", "Tries out what this machine can do, and names what is missing.", HELP),
+    Entry("spec", "spec", "app", "Shows what can be asked for: every spec, its fields, an example.", HELP),
+    Entry("partition", "partition", "command", "Parts nodes from each other, or cuts links between them.", FAULTS),
+    Entry("pause", "pause", "command", "Stops processes for a while; then they go on.", FAULTS),
+    Entry("run", "run", "run", "Runs a spec: JSON, a file, or - for standard input.", TASKS),
+    Entry("plan", "plan", "command", "Shows what a spec would do to each node; changes nothing.", TASKS),
+    Entry("faults", "show", "faults", "What is in force now, everywhere, and until when.", TASKS),
+    Entry("ls", "show", "ls", "Lists the tasks.", TASKS),
+    Entry("nodes", "show", "nodes", "Lists the nodes and how they are.", TASKS),
+    Entry("mark", "show", "mark", "Writes a mark of your own into the events.", TASKS),
+    Entry("stop", "safety", "stop", "Stops a task, or all of them, and waits until it is healed.", SAFETY),
+    Entry("heal", "safety", "heal", "Ends every fault: of a coordinator, or --local of this machine.", SAFETY),
+    Entry("freeze", "safety", "freeze", "Refuses new faults until thawed.", SAFETY),
+    Entry("thaw", "safety", "thaw", "Allows faults again after a freeze.", SAFETY),
+    Entry("agent", "agent", "command", "Runs the daemon that carries out faults on a node.", DAEMONS),
+    Entry(
+        "coordinator", "coordinator", "command", "Runs the daemon that keeps the tasks and knows the nodes.", DAEMONS
+    ),
+    Entry("client", "upstream_coordinator", "app", "Upstream's coordinator client, word for word.", DAEMONS),
+    Entry("agent-client", "upstream_agent", "app", "Upstream's agent client, word for word.", DAEMONS),
+]
+
+
+def load(entry: Entry) -> Any:
+    """The command of an entry, its module imported."""
+    found = getattr(importlib.import_module(f"trogdor.cli.{entry.module}"), entry.attribute)
+    if isinstance(found, typer.Typer):
+        found.rich_markup_mode = None
+        return typer.main.get_command(found)
+    app = plain_app()
+    app.command(entry.name)(found)
+    return typer.main.get_command(app)
+
+
+def plain_app(**settings: Any) -> typer.Typer:
+    """A typer application as all of ours are: plain help (rich costs 0.1 s), plain tracebacks, ``-h``."""
+    settings.setdefault("add_completion", False)
+    settings.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+    return typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, **settings)
+
+
+class LazyCommands(MutableMapping[str, Any]):
+    """Name → command; a command's module is imported when it is first asked for."""
+
+    def __init__(self) -> None:
+        self.entries = {entry.name: entry for entry in ENTRIES if _exists(entry.module)}
+        self._loaded: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._loaded:
+            self._loaded[name] = load(self.entries[name])
+        return self._loaded[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._loaded[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self.entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+def _exists(module: str) -> bool:
+    return importlib.util.find_spec(f"trogdor.cli.{module}") is not None
+
+
+class Commands(typer.core.TyperGroup):
+    """The group of all commands; its help is written from the table, without an import."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = LazyCommands()
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        entries = [entry for entry in ENTRIES if entry.name in self.commands]
+        for section in dict.fromkeys(entry.section for entry in entries):
+            with formatter.section(section):
+                formatter.write_dl(
+                    [(entry.name, entry.help) for entry in entries if entry.section == section], col_max=16
+                )
+
+
+app = plain_app(cls=Commands, add_completion=True, no_args_is_help=True)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"trogdor {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="`trogdor COMMAND --help` says more. Start with: trogdor demo")
+def trogdor(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Injects faults into distributed systems, sees that they take, and undoes them."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs the command line and exits. Every Failure becomes its message on standard error and its exit code."""
+    try:
+        app(args=args, prog_name="trogdor")
+    except Failure as failure:
+        print(f"trogdor: {failure.message}", file=sys.stderr)
+        sys.exit(int(failure.code))
