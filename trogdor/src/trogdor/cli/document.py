@@ -1,0 +1,30 @@
+"""A spec's JSON as commands take it: the text itself, a file, or - for standard input."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def read_document(argument: str) -> dict[str, Any]:
+    """The JSON object that an argument holds or names. Raises ValueError that says what is wrong where."""
+    text, source = _read(argument)
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{source} is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise ValueError(f'{source}: a JSON object is wanted, such as {{"class": "NoOpTaskSpec", "durationMs": 1000}}')
+    return document
+
+
+def _read(argument: str) -> tuple[str, str]:
+    if argument.lstrip().startswith("{"):
+        return argument, "the spec"
+    if argument == "-":
+        return sys.stdin.read(), "standard input"
+    try:
+        return Path(argument).read_text(), argument
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no text"
+        raise ValueError(f"cannot read the spec from {argument}: {reason}") from None
