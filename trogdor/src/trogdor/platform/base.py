@@ -1,13 +1,16 @@
 """What a platform is: for each spec class, facts to look up, a pure plan that returns claims, and what to expect."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from trogdor.claim.model import Claim, Term
+from trogdor.claim.model import CannotInject, Claim, Term
+from trogdor.claim.place import Place
 from trogdor.probe.expect import Expectation
 from trogdor.spec import Spec
 from trogdor.topology import Node, Topology
+
+__all__ = ["CannotInject", "Fault", "Plan", "Platform", "Scene"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,8 @@ class Scene:
 
     node: Node
     topology: Topology
+    place: Place = field(default_factory=Place.here)
+    """The node's namespaces: facts are looked up in them."""
     exempt: tuple[tuple[str, int], ...] = ()
     """Flows never to be cut: (coordinator's address, this agent's own listening port)."""
     probe_ports: Mapping[str, int] | None = None
@@ -47,10 +52,6 @@ class Fault:
     """Upstream's status words while it holds and after; ``{spec.…}`` fields are filled in."""
     replan_ms: int = 0
     """While the fault holds, facts are looked up and planned again this often; 0: never."""
-
-
-class CannotInject(Exception):
-    """This node cannot carry the fault out; says what is missing and where to get it."""
 
 
 class Platform(Protocol):

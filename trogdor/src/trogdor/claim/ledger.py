@@ -1,0 +1,331 @@
+"""The ledger: the only door to a node's resources.
+
+A claim's way: itself and its base on disk → its resource prepared → applied at its instant → undone → recorded. Each
+step is one ``apply`` with other claims, and each can be the last one of this process: ``settle`` goes on from there.
+"""
+
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from trogdor.claim.books import Books, claims_record, undone_record
+from trogdor.claim.journal import Journal, JournalLocked, JournalUnreadable, Lock, Record
+from trogdor.claim.model import Claim, Fired, Json, Trouble, Undone
+from trogdor.claim.place import Place
+from trogdor.claim.points import reached
+from trogdor.claim.resource import Resource
+from trogdor.claim.settle import Site, boot_id, settle, summed_up
+
+__all__ = ["JournalLocked", "JournalUnreadable", "Ledger", "Watcher", "boot_ns"]
+
+_ROOM_PER_CLAIM = 400
+"""Bytes kept free for each live claim, so that recording its firing and its end never begins a new turn."""
+
+
+def boot_ns() -> int:
+    """Now, in ns of CLOCK_BOOTTIME."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+class Watcher(Protocol):
+    """The ledger's end of the warden (``trogdor.warden.Warden``)."""
+
+    def watch(self, ledger: "Ledger") -> None:
+        """From now on this ledger's journal is undone when its agent dies, hangs or is late."""
+
+    def changed(self) -> None:
+        """Claims were added. Raises CannotInject when there is no warden and none can be started."""
+
+    def heartbeat(self) -> None:
+        """The agent is alive."""
+
+
+class Ledger:
+    """One node's claims and resources, for one event loop's threads and one firing thread at once.
+
+    ``admit`` is slow and belongs off the event loop. ``fire`` and ``release`` are fast: no fsync stands before the
+    change or before their return; what they record is written when they return and synced right after.
+    """
+
+    epoch: int
+    """Counts the openings of this journal. A message or record of an earlier epoch is never acted on."""
+    ended: Mapping[int, Undone]
+    """Worker id → how and when its claims ended, for the workers of earlier epochs: by replay just now, or before."""
+
+    def __init__(self, site: Site, watcher: Watcher | None) -> None:
+        """Use ``Ledger.open``."""
+        self.site = site
+        self._watcher = watcher
+        self._lock = Lock(site.directory)
+        try:
+            self._journal = Journal(site.directory)
+            self.epoch = Books(self._journal.records).epoch + 1
+            self._books = settle(self._journal, site, by="replay", opening=self._opening())
+        except BaseException:
+            self._lock.release()
+            raise
+        self._owed = set(self._books.claims)
+        """Claims that were to be undone and could not be: not in force, but still in the journal."""
+        self.ended = dict(self._books.ended)
+        self._guard = threading.RLock()
+        """Held for the books and the journal's appends; never during a fsync or a change of the node."""
+        self._gates: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+        """By kind: held while a resource's things are looked at and changed."""
+        self._resources: dict[str, Resource] = {}
+        self._unsynced = threading.Event()
+        self._closed = False
+        self._syncer = threading.Thread(target=self._sync_what_was_written, name="journal-sync", daemon=True)
+        self._syncer.start()
+        reached("agent:opened")
+
+    @classmethod
+    def open(
+        cls,
+        state_dir: Path,
+        node: str,
+        kinds: Mapping[str, str],
+        *,
+        clock: Callable[[], int] = boot_ns,
+        place: Place | None = None,
+        watcher: Watcher | None = None,
+    ) -> "Ledger":
+        """Takes the lock of ``state_dir/node``, undoes whatever is left in its journal, and only then returns.
+
+        ``kinds``: kind of claim → ``module:Class`` of its resource (``Platform.kinds``). ``clock``: now in ns of
+        CLOCK_BOOTTIME. Raises JournalLocked (another agent of this name lives), JournalUnreadable (the message names
+        the command that heals by hand), OSError.
+        """
+        directory = state_dir / node
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ledger = cls(Site(directory, node, kinds, place or Place.here(), clock), watcher)
+        if watcher is not None:
+            watcher.watch(ledger)
+        return ledger
+
+    def _opening(self) -> Record:
+        return {
+            "op": "open", "node": self.site.node, "epoch": self.epoch, "boot": boot_id(),
+            "net": self.site.place.net, "pid": self.site.place.pid, "owner": os.getpid(),
+        }  # fmt: skip
+
+    def admit(self, claims: Sequence[Claim]) -> None:
+        """Journals claims and their bases durably, then prepares their resources. Slow: off the event loop.
+
+        After it, firing them is one fast call. Claims whose id was admitted before are skipped. Raises CannotInject
+        with nothing left behind.
+        """
+        new = [claim for claim in {claim.id: claim for claim in claims}.values() if claim.id not in self._books.claims]
+        if not new:
+            return
+        by_kind = _by_kind(new)
+        for kind in by_kind:
+            self._resource(kind)
+        reached("agent:claims.before")
+        for kind, group in by_kind.items():
+            with self._gates[kind]:
+                self._write_claims(group, {kind: self._bases_of(kind, group)})
+        reached("agent:claims.written")
+        try:
+            self._journal.sync()
+            reached("agent:claims.synced")
+            if self._watcher is not None:
+                self._watcher.changed()
+            reached("agent:prepare.before")
+            for kind, group in by_kind.items():
+                with self._gates[kind]:
+                    self._resources[kind].prepare(group)
+            reached("agent:prepared")
+        except BaseException:
+            self.release([claim.id for claim in new], "stop")
+            raise
+
+    def _bases_of(self, kind: str, claims: Iterable[Claim]) -> dict[str, Json]:
+        """The bases of keys that are claimed for the first time; of others, the base is the first claim's."""
+        known = self._books.bases.get(kind, {})
+        return {key: self._resources[kind].base(key) for key in {claim.key for claim in claims} if key not in known}
+
+    def _write_claims(self, claims: Sequence[Claim], bases: Mapping[str, Mapping[str, Json]]) -> None:
+        record = claims_record(claims, bases)
+        with self._guard:
+            wanted = _ROOM_PER_CLAIM * (len(self._books.claims) + len(claims))
+            if self._journal.append(record) and self._journal.room() > wanted:
+                self._books.take(record)
+                return
+            books = Books([*self._books.records(), record])
+            self._journal.start(books.records(), grow=True)
+            self._books = books
+
+    def fire(self, ids: Iterable[str]) -> Fired:
+        """Puts admitted claims in force, now; on the firing thread. Never raises: see ``Fired.troubles``."""
+        claims = [self._books.claims[id_] for id_ in ids if id_ in self._books.claims]
+        troubles: dict[str, Trouble] = {}
+        for kind, group in _by_kind(claims).items():
+            with self._gates[kind]:
+                others = self._in_force(kind)
+                bases = self._bases_now(kind, group)
+                reached("agent:fired.before")
+                ids = [claim.id for claim in group]
+                self._write({"op": "fired", "ids": ids, "at_ns": self.site.clock(), "bases": {kind: bases}})
+                reached("agent:fired.written")
+                by_key = self._apply(kind, [*others, *group], {claim.key for claim in group})
+                reached("agent:fire.applied")
+                troubles.update({claim.id: by_key[claim.key] for claim in group if claim.key in by_key})
+        return Fired(self.site.clock(), troubles)
+
+    def _bases_now(self, kind: str, claims: Iterable[Claim]) -> dict[str, Json]:
+        """What a key goes back to is what it was when first fired, not when that was planned: what differs."""
+        with self._guard:
+            known = self._books.bases.get(kind, {})
+            free = {claim.key for claim in claims} - self._books.touched(kind).keys()
+        now = {key: self._resources[kind].base(key) for key in free}
+        return {key: base for key, base in now.items() if base != known.get(key)}
+
+    def _apply(self, kind: str, claims: Sequence[Claim], keys: set[str]) -> Mapping[str, Trouble]:
+        bases = self._books.bases.get(kind, {})
+        try:
+            return self._resources[kind].apply(claims, {key: bases.get(key) for key in keys}, self.site.clock())
+        except OSError as error:
+            return dict.fromkeys(keys, Trouble("failed", str(error)))
+
+    def release(self, ids: Iterable[str], how: str) -> Undone:
+        """Reconciles with these claims gone and records it. ``how``: ``end`` or ``stop``. Never raises.
+
+        Claims that were never fired, or are unknown, are just forgotten. What could not be undone is in
+        ``Undone.failed`` and stays in the journal for the warden.
+        """
+        claims = [self._books.claims[id_] for id_ in ids if id_ in self._books.claims]
+        parts = [self._undo(kind, group, how) for kind, group in _by_kind(claims).items()]
+        if not parts:
+            return Undone(self.site.clock(), how)
+        by = {part.by for part in parts}
+        return Undone(
+            max(part.at_ns for part in parts),
+            by.pop() if len(by) == 1 else how,
+            tuple(text for part in parts for text in part.left_alone),
+            tuple(text for part in parts for text in part.failed),
+        )
+
+    def _undo(self, kind: str, claims: Sequence[Claim], how: str) -> Undone:
+        ids = {claim.id for claim in claims}
+        resource = self._resource(kind)
+        with self._gates[kind]:
+            others = [claim for claim in self._in_force(kind) if claim.id not in ids]
+            keys = {claim.key for claim in claims if claim.id in self._books.fired}
+            reached("agent:undo.before")
+            troubles = self._apply(kind, others, keys) if keys else {}
+            reached("agent:undo.applied")
+            undone, failed = summed_up(troubles, keys, how, self.site.clock())
+            undone = _as_the_kernel_did(
+                undone, [resource.kernel_end_ns(claim) for claim in claims if claim.key in keys]
+            )
+            reached("agent:undone.before")
+            done = [claim for claim in claims if claim.key not in failed]
+            self._owed = (self._owed | ids) - {claim.id for claim in done}
+            self._write(undone_record([claim.id for claim in done], undone))
+            reached("agent:undone.written")
+            resource.discard(done)
+            reached("agent:discarded")
+        return undone
+
+    def _in_force(self, kind: str) -> list[Claim]:
+        with self._guard:
+            return [claim for claim in self._books.of_kind(kind, fired=True) if claim.id not in self._owed]
+
+    def in_force(self, now_ns: int | None = None) -> list[Claim]:
+        """The claims that were fired, were not undone, and at ``now_ns`` have not ended."""
+        now = self.site.clock() if now_ns is None else now_ns
+        with self._guard:
+            return [
+                claim
+                for id_, claim in self._books.claims.items()
+                if id_ in self._books.fired and now < claim.term.end_ns
+            ]
+
+    def undone_elsewhere(self, ids: Iterable[str]) -> Mapping[str, Trouble]:
+        """Claim id → why it does not hold although it was fired: the kernel, another's hand, a target gone.
+
+        Looks at the node; off the firing path. ``Trouble.what`` is ``gone`` or ``changed``.
+        """
+        with self._guard:
+            claims = [self._books.claims[id_] for id_ in ids if id_ in self._books.fired]
+        lost: dict[str, Trouble] = {}
+        for kind, group in _by_kind(claims).items():
+            with self._gates[kind]:
+                lost.update(self._resources[kind].lost(group))
+        return lost
+
+    def rearm(self) -> None:
+        """Arms again what the kernel would let expire too early, and tries again what could not be undone.
+
+        Call it about once an hour, off the firing path.
+        """
+        with self._guard:
+            kinds, owed = list(self._resources), sorted(self._owed)
+        if owed:
+            self.release(owed, "stop")
+        for kind in kinds:
+            with self._gates[kind]:
+                fired = self._in_force(kind)
+                if fired:
+                    self._apply(kind, fired, {claim.key for claim in fired})
+
+    def heartbeat(self) -> None:
+        """Tells the warden that this agent lives. Call it every 500 ms from the event loop; it blocks on nothing."""
+        if self._watcher is not None:
+            self._watcher.heartbeat()
+
+    def close(self) -> None:
+        """Undoes what is still claimed (``stop``), then gives the journal back."""
+        self.release(list(self._books.claims), "stop")
+        self._closed = True
+        self._unsynced.set()
+        self._syncer.join()
+        self._journal.sync()
+        self._journal.close()
+        for resource in self._resources.values():
+            resource.close()
+        self._lock.release()
+
+    def _resource(self, kind: str) -> Resource:
+        with self._guard:
+            if kind not in self._resources:
+                self._resources[kind] = self.site.resource(kind)
+            return self._resources[kind]
+
+    def _write(self, record: Record) -> None:
+        with self._guard:
+            self._books.take(record)
+            if not self._journal.append(record):
+                self._journal.start(self._books.records())
+        self._unsynced.set()
+
+    def _sync_what_was_written(self) -> None:
+        while not self._closed:
+            self._unsynced.wait()
+            self._unsynced.clear()
+            with self._guard:
+                fired, live = bool(self._books.fired), bool(self._books.claims)
+            self._journal.sync()
+            if fired:
+                reached("agent:fired.synced")
+            if not live:
+                reached("agent:undone.synced")
+
+
+def _by_kind(claims: Iterable[Claim]) -> dict[str, list[Claim]]:
+    grouped: dict[str, list[Claim]] = {}
+    for claim in claims:
+        grouped.setdefault(claim.kind, []).append(claim)
+    return grouped
+
+
+def _as_the_kernel_did(undone: Undone, ends_ns: Sequence[int | None]) -> Undone:
+    """The kernel was first where its own end has passed for all of them."""
+    known = [end_ns for end_ns in ends_ns if end_ns is not None]
+    if known and len(known) == len(ends_ns) and max(known) <= undone.at_ns:
+        return Undone(max(known), "kernel", undone.left_alone, undone.failed)
+    return undone

@@ -1,0 +1,65 @@
+"""Where a node is: this process's own namespaces, or those of another process, entered by the calling thread."""
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+CLONE_NEWNET = 0x40000000
+
+
+@dataclass(frozen=True)
+class Place:
+    """The namespaces of a node. Namespaces are told apart by their inode, which no two that exist share."""
+
+    net_fd: int | None = None
+    """An open descriptor of the network namespace; None: our own."""
+    net: int = 0
+    pid: int = 0
+    """Inodes of the network and of the pid namespace."""
+    root_pid: int | None = None
+    """The process whose namespaces these are; None: our own."""
+
+    @classmethod
+    def here(cls) -> "Place":
+        """The namespaces of this process."""
+        return cls(net=_inode("self", "net"), pid=_inode("self", "pid"))
+
+    @classmethod
+    def of_process(cls, pid: int) -> "Place":
+        """The namespaces of another process. Raises OSError when it is gone or not ours to enter."""
+        net_fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        return cls(net_fd=net_fd, net=os.fstat(net_fd).st_ino, pid=_inode(str(pid), "pid"), root_pid=pid)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """The calling thread is in the place's network namespace within. A socket made there stays there."""
+        if self.net_fd is None:
+            yield
+            return
+        back = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _setns(self.net_fd)
+            try:
+                yield
+            finally:
+                _setns(back)
+        finally:
+            os.close(back)
+
+    def close(self) -> None:
+        """Lets the namespaces go."""
+        if self.net_fd is not None:
+            os.close(self.net_fd)
+
+
+def _inode(pid: str, kind: str) -> int:
+    return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
+
+
+def _setns(fd: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(fd, CLONE_NEWNET) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"cannot enter a network namespace: {os.strerror(error)}")

@@ -1,0 +1,82 @@
+"""Undoing a whole journal: what replay, the warden and ``heal`` do with what an agent left behind."""
+
+import importlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trogdor.claim.books import Books, undone_record
+from trogdor.claim.journal import Journal, Record
+from trogdor.claim.model import TROUBLES, Trouble, Undone
+from trogdor.claim.place import Place
+from trogdor.claim.points import reached
+from trogdor.claim.resource import Resource
+
+
+def boot_id() -> str:
+    """This boot of this machine."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where claims are made: a node's name and place, its journal's directory, its kinds of resources, its clock."""
+
+    directory: Path
+    node: str
+    kinds: Mapping[str, str]
+    """Kind of claim → ``module:Class`` of its resource."""
+    place: Place
+    clock: Callable[[], int]
+    """Now, in ns of CLOCK_BOOTTIME."""
+
+    def resource(self, kind: str) -> Resource:
+        """The resource of a kind, its module imported now. Raises KeyError for a kind that no platform names."""
+        module, _, name = self.kinds[kind].partition(":")
+        resource: Resource = getattr(importlib.import_module(module), name)(self.place, self.node)
+        return resource
+
+
+def settle(journal: Journal, site: Site, *, by: str, opening: Record | None = None) -> Books:
+    """Reconciles what the journal holds down to nothing and records it durably. The caller holds the journal's lock.
+
+    ``by``: ``replay``, ``warden`` or ``heal``. ``opening``: the record of the journal's new opening, if it is one.
+    Claims whose resource could not be put back stay in the journal, and in the answer.
+    """
+    books = Books(journal.records)
+    for kind in books.kinds():
+        reached(f"{by}:undo.before")
+        undone, failed = _undo(kind, books, site, by)
+        reached(f"{by}:undo.applied")
+        books.take(undone_record([claim.id for claim in books.of_kind(kind) if claim.key not in failed], undone))
+    if opening is not None:
+        books.take(opening)
+    reached(f"{by}:undone.before")
+    journal.start(books.records())
+    reached(f"{by}:undone.synced")
+    return books
+
+
+def _undo(kind: str, books: Books, site: Site, by: str) -> tuple[Undone, set[str]]:
+    bases = books.touched(kind)
+    resource = site.resource(kind)
+    try:
+        if books.opened.get("boot") != boot_id() and not resource.outlives_boot:
+            return Undone(site.clock(), "gone", ("the machine was rebooted",)), set()
+        if resource.scope and books.opened.get(resource.scope) != getattr(site.place, resource.scope):
+            return Undone(site.clock(), "gone", (f"the node's {resource.scope} namespace is gone",)), set()
+        troubles = resource.apply((), bases, site.clock())
+        resource.discard(books.of_kind(kind))
+        return summed_up(troubles, bases, by, site.clock())
+    except OSError as error:
+        return Undone(site.clock(), by, failed=(f"{kind}: {error}",)), set(bases)
+    finally:
+        resource.close()
+
+
+def summed_up(troubles: Mapping[str, Trouble], keys: Collection[str], by: str, at_ns: int) -> tuple[Undone, set[str]]:
+    """What came of an undoing, and the keys that could not be put back."""
+    said = {what: tuple(f"{key}: {it.text}" for key, it in troubles.items() if it.what == what) for what in TROUBLES}
+    all_gone = bool(keys) and len(said["gone"]) == len(keys)
+    undone = Undone(at_ns, "gone" if all_gone else by, said["changed"], said["failed"])
+    return undone, {key for key, trouble in troubles.items() if trouble.what == "failed"}

@@ -1,0 +1,163 @@
+"""The ledger over a resource that is a dict: overlaps, ends, crashes and what is left to the next agent."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from trogdor.claim.ledger import JournalLocked, JournalUnreadable, Ledger, boot_ns
+from trogdor.claim.model import CannotInject, Claim, Json, Term, Trouble
+from trogdor.claim.resource import Resource
+
+NODE: dict[str, Json] = {}
+"""The node: key → value."""
+
+
+class Toy(Resource):
+    """Key → the wants in force, joined; what it was before where there are none."""
+
+    kind = "toy"
+    failing = False
+
+    def base(self, key: str) -> Json:
+        return NODE.get(key)
+
+    def prepare(self, claims: Sequence[Claim]) -> None:
+        if any(claim.want == "impossible" for claim in claims):
+            raise CannotInject("the toy is broken")
+
+    def apply(self, claims: Sequence[Claim], bases: Mapping[str, Json], now_ns: int) -> Mapping[str, Trouble]:
+        if Toy.failing:
+            raise OSError("no toy")
+        for key, base in bases.items():
+            NODE[key] = self.fold(base, [claim.want for claim in claims if claim.key == key])
+        return {}
+
+    @staticmethod
+    def fold(base: Json, wants: Sequence[Json]) -> Json:
+        return "+".join(sorted(wants)) if wants else base
+
+    def observe(self, key: str) -> Json:
+        return NODE.get(key)
+
+
+KINDS = {"toy": f"{__name__}:Toy"}
+
+
+def claim(worker: int, want: str, key: str = "thing") -> Claim:
+    now = boot_ns()
+    return Claim(f"{worker}/{want}", "toy", key, want, Term(f"t{worker}", worker, now, now + 10**10))
+
+
+@pytest.fixture(autouse=True)
+def a_thing() -> None:
+    Toy.failing = False
+    NODE.clear()
+    NODE["thing"] = "as it was"
+
+
+def test_the_node_is_the_fold_of_what_is_fired_and_goes_back_after_the_last(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    ledger.admit([claim(1, "a"), claim(2, "b")])
+    assert NODE["thing"] == "as it was"
+    seen = []
+    for step in (lambda: ledger.fire(["1/a"]), lambda: ledger.fire(["2/b"]), lambda: ledger.release(["1/a"], "end"),
+                 lambda: ledger.release(["2/b"], "stop")):  # fmt: skip
+        step()
+        seen.append(NODE["thing"])
+    assert seen == ["a", "a+b", "b", "as it was"]
+    assert ledger.in_force() == []
+    ledger.close()
+
+
+def test_a_second_agent_of_the_same_name_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    with pytest.raises(JournalLocked, match="is held by process"):
+        Ledger.open(tmp_path, "n1", KINDS)
+    ledger.close()
+    Ledger.open(tmp_path, "n1", KINDS).close()
+
+
+def abandon(ledger: Ledger) -> None:
+    """As if the process had died: what it wrote stays, its lock goes."""
+    ledger._lock.release()
+
+
+def test_the_next_agent_undoes_what_a_dead_one_left_and_says_so(tmp_path: Path) -> None:
+    dead = Ledger.open(tmp_path, "n1", KINDS)
+    dead.admit([claim(1, "a"), claim(2, "b")])
+    dead.fire(["1/a"])
+    abandon(dead)
+    heir = Ledger.open(tmp_path, "n1", KINDS)
+    assert NODE["thing"] == "as it was"
+    assert heir.ended[1].by == "replay"
+    assert heir.epoch == dead.epoch + 1
+    assert heir.in_force() == []
+    heir.close()
+
+
+def test_what_was_armed_and_never_fired_is_not_touched_by_the_next_agent(tmp_path: Path) -> None:
+    dead = Ledger.open(tmp_path, "n1", KINDS)
+    dead.admit([claim(1, "a")])
+    NODE["thing"] = "changed by its owner"
+    abandon(dead)
+    Ledger.open(tmp_path, "n1", KINDS).close()
+    assert NODE["thing"] == "changed by its owner"
+
+
+def test_it_goes_back_to_what_it_was_when_fired_not_when_admitted(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    ledger.admit([claim(1, "a")])
+    NODE["thing"] = "changed by its owner"
+    ledger.fire(["1/a"])
+    abandon(ledger)
+    Ledger.open(tmp_path, "n1", KINDS).close()
+    assert NODE["thing"] == "changed by its owner"
+
+
+def test_what_cannot_be_prepared_leaves_nothing_behind(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    with pytest.raises(CannotInject, match="the toy is broken"):
+        ledger.admit([claim(1, "a"), claim(1, "impossible")])
+    assert ledger._books.claims == {}
+    assert ledger.fire(["1/a"]).troubles == {}
+    assert NODE["thing"] == "as it was"
+    ledger.close()
+
+
+def test_what_cannot_be_undone_is_reported_kept_and_tried_again(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    ledger.admit([claim(1, "a")])
+    ledger.fire(["1/a"])
+    Toy.failing = True
+    assert ledger.release(["1/a"], "end").failed == ("thing: no toy",)
+    Toy.failing = False
+    ledger.admit([claim(2, "b")])
+    ledger.fire(["2/b"])
+    assert NODE["thing"] == "b"
+    ledger.rearm()
+    ledger.release(["2/b"], "end")
+    assert NODE["thing"] == "as it was"
+    ledger.close()
+
+
+def test_a_firing_that_fails_says_why(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    ledger.admit([claim(1, "a")])
+    Toy.failing = True
+    assert ledger.fire(["1/a"]).troubles == {"1/a": Trouble("failed", "no toy")}
+    Toy.failing = False
+    ledger.close()
+
+
+def test_a_damaged_journal_stops_the_agent_with_the_command_that_heals(tmp_path: Path) -> None:
+    dead = Ledger.open(tmp_path, "n1", KINDS)
+    for worker in range(3):
+        dead.admit([claim(worker, "a")])
+    abandon(dead)
+    path = tmp_path / "n1" / f"journal.{dead._journal.generation % 2}"
+    data = bytearray(path.read_bytes())
+    data[data.index(b'"0/a"')] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(JournalUnreadable, match=r"trogdor heal --local --state"):
+        Ledger.open(tmp_path, "n1", KINDS)
