@@ -133,8 +133,6 @@ class RandomScheduleSpec(Spec, name="trogdor.schedule.RandomScheduleSpec"):
             {"spec": {"class": "ProcessPauseFaultSpec", "nodeNames": "$nodes", "match": {"name": "etcd"}}},
         ],
     }  # fmt: skip
-    keeps_empty: ClassVar[frozenset[str]] = frozenset({"seed", "quiet_ms"})
-
     format_version: FormatVersion = Field(FORMAT_VERSION, description="Of drawing; a seed means nothing without it.")
     seed: Annotated[StrictInt, Field(ge=0, lt=2**64)] = Field(0, description="0 to 2^64 - 1.")
     faults: tuple[FaultTemplate, ...] = Field(min_length=1, max_length=MAX_TEMPLATES, description="What to draw from.")
@@ -198,8 +196,6 @@ class RandomScheduleSpec(Spec, name="trogdor.schedule.RandomScheduleSpec"):
 class ScheduledTask(Document):
     """One task of a schedule, ``atMs`` after the schedule's start."""
 
-    keeps_empty: ClassVar[frozenset[str]] = frozenset({"at_ms"})
-
     at_ms: Annotated[StrictInt, Field(ge=0, le=MAX_DURATION_MS)] = Field(description="After the schedule's start.")
     duration_ms: Ms = Field(description="How long.")
     spec: Annotated[dict[str, Any], AfterValidator(_spec_class)] = Field(description="Any spec, without its times.")
@@ -216,6 +212,8 @@ class FixedScheduleSpec(Spec, name="trogdor.schedule.FixedScheduleSpec"):
     example: ClassVar[dict[str, Any]] = {
         "tasks": [{"atMs": 1000, "durationMs": 5000, "spec": {"class": "NoOpTaskSpec"}}],
     }
+
+    keeps_empty: ClassVar[frozenset[str]] = frozenset({"tasks"})
 
     format_version: FormatVersion = Field(FORMAT_VERSION, description="Of the schedule that this was drawn from.")
     seed: Annotated[StrictInt, Field(ge=0, lt=2**64)] | None = Field(None, description="The seed it was drawn by.")
