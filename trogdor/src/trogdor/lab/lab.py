@@ -30,7 +30,7 @@ class Lab:
     """Nodes `n1` … `nN`, and one more for a coordinator, as `with Lab(nodes=3) as lab:`.
 
     nodes: how many (at most 250), or their names.
-    name: by which the command line finds the lab; the first free of lab1, lab2, … if absent.
+    name: by which the command line finds the lab; a random one if absent.
     state: a directory for the nodes' files, which is kept; a temporary one if absent.
     directories: further directories of each node's own, beside /mnt, /tmp, /var/lib/trogdor, /var/log.
     share: files and directories below those that the nodes shall see as the host does; the working

@@ -6,8 +6,11 @@ import errno
 import os
 from pathlib import Path
 
-_SETTINGS = (
-    ("/proc/sys/user/max_user_namespaces", "0", "sudo sysctl user.max_user_namespaces=10000"),
+_KINDS = ("user", "pid", "mnt", "net", "uts", "ipc")
+_LIMITS = tuple(
+    (f"/proc/sys/user/max_{kind}_namespaces", "0", f"sudo sysctl user.max_{kind}_namespaces=10000") for kind in _KINDS
+)
+_WITHOUT_ROOT = (
     ("/proc/sys/kernel/unprivileged_userns_clone", "0", "sudo sysctl kernel.unprivileged_userns_clone=1"),
     (
         "/proc/sys/kernel/apparmor_restrict_unprivileged_userns",
@@ -26,9 +29,9 @@ def explain(number: int, reason: str, step: str) -> str:
 
 def _advice(number: int, step: str) -> str:
     if number in (errno.EPERM, errno.EACCES, errno.ENOSPC):
-        for file, bad, fix in _SETTINGS:
-            if os.geteuid() != 0 and _read(file) == bad:
-                return f"{file} is {bad}. As root it works as it is; without root, type:\n  {fix}"
+        for file, bad, fix in (*_LIMITS, *(_WITHOUT_ROOT if os.geteuid() != 0 else ())):
+            if _read(file) == bad:
+                return f"{file} is {bad}; type:\n  {fix}"
         if "Seccomp:\t2" in _read("/proc/self/status"):
             return (
                 "a seccomp filter, as containers have, forbids it. Start the container with:\n"

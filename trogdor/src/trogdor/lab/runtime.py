@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -74,9 +75,9 @@ def sweep(directory: Path) -> None:
 
 
 def reserve(name: str | None) -> tuple[Path, int]:
-    """A directory for a new lab, `lab1`, `lab2`, … if unnamed, and its lock, held, to be given to the keeper.
+    """A directory for a new lab and its lock, held, to be given to the keeper.
 
-    What labs left whose keeper was killed is removed first. Raises LabError for a bad or taken name.
+    An unnamed lab gets a name that no other has had, so that a handle that outlives it reaches none. What labs left whose keeper was killed is removed first. Raises LabError for a bad or taken name.
     """
     if name is not None and not _NAME.fullmatch(name):
         raise LabError(f"bad lab name {name!r}: 1 to 31 letters, digits, '.', '_' and '-'")
@@ -85,10 +86,7 @@ def reserve(name: str | None) -> tuple[Path, int]:
         for directory in [entry for entry in top.iterdir() if entry.is_dir()]:
             if (directory / _LOCK_FILE).exists() and not _is_held(directory):
                 sweep(directory)
-        number = 1
-        while name is None and (top / f"lab{number}").exists():
-            number += 1
-        directory = top / (name or f"lab{number}")
+        directory = top / (name or f"lab-{secrets.token_hex(3)}")
         try:
             directory.mkdir(mode=0o700)
         except FileExistsError:
