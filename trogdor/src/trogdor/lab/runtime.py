@@ -77,7 +77,8 @@ def sweep(directory: Path) -> None:
 def reserve(name: str | None) -> tuple[Path, int]:
     """A directory for a new lab and its lock, held, to be given to the keeper.
 
-    An unnamed lab gets a name that no other has had, so that a handle that outlives it reaches none. What labs left whose keeper was killed is removed first. Raises LabError for a bad or taken name.
+    An unnamed lab gets a name that no other has had, so that a handle that outlives it reaches none. What labs
+    left whose keeper was killed is removed first. Raises LabError for a bad or taken name.
     """
     if name is not None and not _NAME.fullmatch(name):
         raise LabError(f"bad lab name {name!r}: 1 to 31 letters, digits, '.', '_' and '-'")
