@@ -4,7 +4,7 @@ import ipaddress
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, StrictStr
+from pydantic import AfterValidator, Field, StrictFloat, StrictInt, StrictStr
 
 from trogdor.spec.base import Document, Spec, SpecError, require_known
 from trogdor.spec.jackson import Int, ListOf, MapOf, String, Strings
@@ -128,3 +128,78 @@ class DegradedNetworkFaultSpec(Spec, name="org.apache.kafka.trogdor.fault.Degrad
 
     def target_nodes(self, topology: Topology) -> list[str]:
         return require_known(list(self.node_specs), topology)
+
+
+Percent = Annotated[StrictFloat | StrictInt, Field(ge=0, le=100)]
+Milliseconds = Annotated[StrictFloat | StrictInt, Field(ge=0, le=60_000)]
+
+
+class LinkDegradation(Document):
+    """What is done to the packets of one direction between two ends."""
+
+    from_: End = Field(alias="from", description="A node, an address, a CIDR or a DNS name.")
+    to: End = Field(description="The same.")
+    ports: tuple[Ports, ...] = Field((), max_length=64, description='Ports of the receiving end: "9092", "9092-9094".')
+    protocol: Literal["any", "tcp", "udp", "icmp"] = Field("any", description="Ports ask for tcp or udp.")
+    delay_ms: Milliseconds = Field(0, description="Each packet is held back so long, in ms.")
+    jitter_ms: Milliseconds = Field(
+        0, description="The delay varies by so much: ± uniformly, or as σ; reorders packets."
+    )
+    distribution: Literal["uniform", "normal"] = Field("uniform", description="How the jitter is drawn.")
+    loss_percent: Percent = Field(0, description="So many of 100 packets are lost.")
+    burst: Annotated[StrictFloat | StrictInt, Field(ge=1, le=10_000)] = Field(
+        1, description="Lost packets come in runs of this mean length (Gilbert's model)."
+    )
+    corrupt_percent: Percent = Field(0, description="So many of 100 arrive with a bit flipped; checksums find most.")
+    reorder_percent: Percent = Field(0, description="So many of 100 are not delayed and overtake the others.")
+    rate_kbit: StrictInt = Field(0, ge=0, le=100_000_000, description="The most that is sent, in kbit/s; 0: no limit.")
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether the receiving end has anything to do: all but the rate, which the sending end limits."""
+        return bool(self.delay_ms or self.jitter_ms or self.loss_percent or self.corrupt_percent)
+
+
+class DegradedLinksFaultSpec(Spec, name="trogdor.fault.DegradedLinksFaultSpec"):
+    """Slows directed links down: delay with jitter, loss alone or in bursts, corruption, reordering, rate.
+
+    Delay, loss and damage happen where a link arrives, the rate is limited where it leaves.
+    """
+
+    example: ClassVar[dict[str, Any]] = {"links": [{"from": "n1", "to": "n2", "delayMs": 100, "jitterMs": 10}]}
+
+    links: tuple[LinkDegradation, ...] = Field(
+        max_length=MAX_LINKS, min_length=1, description="The links to slow down."
+    )
+    seed: StrictInt = Field(0, description="Of the random choices.")
+
+    def check(self, topology: Topology) -> None:
+        problems = []
+        for index, link in enumerate(self.links):
+            if link.ports and link.protocol not in ("tcp", "udp"):
+                problems.append(f"links[{index}].ports: ports need protocol tcp or udp")
+            if not link.is_queued and not link.rate_kbit:
+                problems.append(
+                    f"links[{index}]: one of delayMs, jitterMs, lossPercent, corruptPercent, rateKbit is needed"
+                )
+            if link.reorder_percent and not link.delay_ms:
+                problems.append(f"links[{index}].reorderPercent: packets overtake only where delayMs holds others back")
+            problems += [
+                f"links[{index}].{end}: ! is not for slow links: name the ends"
+                for end, name in (("from", link.from_), ("to", link.to))
+                if name.startswith("!")
+            ]
+        if problems:
+            raise SpecError("; ".join(problems))
+
+    def target_nodes(self, topology: Topology) -> list[str]:
+        """The receiving ends of what is queued, the sending ends of what has a rate."""
+        agents = set(topology.agents())
+        targets: set[str] = set()
+        for index, link in enumerate(self.links):
+            for needed, end, does in ((link.is_queued, link.to, "delays"), (link.rate_kbit, link.from_, "limits")):
+                if needed and end not in agents:
+                    raise SpecError(f"links[{index}]: {end} has no agent, and it is the end that {does} packets")
+                if needed:
+                    targets.add(end)
+        return sorted(targets)
