@@ -73,6 +73,7 @@ class PacketQueue(Resource):
         super().__init__(place, node)
         self._chain = chain_of(node)
         self._reader: subprocess.Popen[bytes] | None = None
+        self._prepared: set[str] = set()
 
     def prepare(self, claims: Sequence[Claim]) -> None:
         """Starts the reader. Raises CannotInject when the kernel or a package lacks what it needs."""
@@ -80,6 +81,12 @@ class PacketQueue(Resource):
             if self._run([f"{family}-save", "-t", "raw"]).returncode:
                 raise CannotInject(f"{family} cannot reach the raw table here: the package iptables is needed")
         self._start_reader()
+        self._prepared |= {claim.id for claim in claims}
+
+    def discard(self, claims: Sequence[Claim]) -> None:
+        self._prepared -= {claim.id for claim in claims}
+        if not self._prepared:
+            self._end_reader()
 
     def _run(self, command: list[str], text: str = "") -> "subprocess.CompletedProcess[str]":
         with self.place.entered():
@@ -133,8 +140,6 @@ class PacketQueue(Resource):
             failed = self._set_rules(family, rules_for(wants, version))
             if failed:
                 return {KEY: Trouble("failed", failed)}
-        if not wants:
-            self._end_reader()
         return {}
 
     def _set_rules(self, family: str, rules: list[str]) -> str:
