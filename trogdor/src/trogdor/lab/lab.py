@@ -13,12 +13,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from trogdor.lab import runtime
-from trogdor.lab.node import Node
+from trogdor.lab import daemons, runtime
+from trogdor.lab.node import Node, NodeProcess
 from trogdor.lab.plan import COORDINATOR, OWN_DIRECTORIES, Plan, plan_nodes
 from trogdor.lab.reasons import explain
 from trogdor.lab.runtime import LabError
+
+if TYPE_CHECKING:
+    from trogdor.client import AgentClient, Client
 
 _SET_UP_TIMEOUT_S = 60.0
 _END_TIMEOUT_S = 30.0
@@ -100,6 +104,35 @@ class Lab:
         if name not in everyone:
             raise LabError(f"no node {name!r} in lab {self.name}; there are {', '.join(everyone)}")
         return everyone[name]
+
+    def topology(self) -> dict[str, Any]:
+        """The lab as upstream's configuration file has it: an agent on each node, the coordinator on its own."""
+        return daemons.topology(self)
+
+    def start_daemons(self) -> dict[str, NodeProcess]:
+        """Start an agent on each node and the coordinator on its own; returns the processes once all answer.
+
+        Their logs are `agent` and `coordinator`. Raises LabError, with the end of the log, when one ends
+        or does not answer within a minute.
+        """
+        return daemons.start(self)
+
+    @property
+    def target(self) -> str:
+        """Where the coordinator is reached from outside: `unix:PATH`."""
+        return f"unix:{self.runtime / daemons.COORDINATOR_SOCKET}"
+
+    def client(self) -> Client:
+        """A client of the lab's coordinator."""
+        from trogdor.client import Client
+
+        return Client(self.target)
+
+    def agent_client(self, node: str) -> AgentClient:
+        """A client of the agent on a node, which a fault on the node's network does not reach."""
+        from trogdor.client import AgentClient
+
+        return AgentClient(f"unix:{self.nodes[node].path(f'/var/lib/trogdor/{node}/agent.sock')}")
 
     def _start(self, lock: int, owned: bool) -> None:
         plan_file = self.runtime / runtime.PLAN_FILE

@@ -1,0 +1,1 @@
+"""Recipes of real clusters on a lab's nodes, one module each."""
