@@ -1,0 +1,156 @@
+"""Sending messages in runs, and how long each takes to be acknowledged."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from trogdor.workload.channel import Channel
+from trogdor.workload.clients import WorkloadError
+from trogdor.workload.histogram import Histogram, float32
+from trogdor.workload.payloads import Bytes
+
+RUN = 2000
+"""The most messages of one run."""
+
+GROUP = 64
+"""The most messages of one partition and run that share one acknowledgement."""
+
+MAX_UNACKNOWLEDGED = 100_000
+"""The most messages under way: what bounds memory, beside ``buffer.memory``."""
+
+UNASSIGNED = -1
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where the messages of one run go: their topic, each one's partition, and where its groups end."""
+
+    topic: str
+    partitions: Sequence[int]
+    ends: Sequence[tuple[int, int]]
+
+
+class Sender:
+    """Sends runs of messages; the histogram gets each one's time to its acknowledgement, in ms.
+
+    Messages of one run and one partition are sent and acknowledged in order, so up to GROUP of them share the last
+    one's acknowledgement: none is reported faster than it was. A run of few messages has a group for each.
+    """
+
+    def __init__(self, producer: Producer, max_block_ms: int, channel: Channel) -> None:
+        self.producer = producer
+        self.histogram = Histogram()
+        self.failed = 0
+        self._max_block_s = max_block_ms / 1000
+        self._channel = channel
+
+    def send(self, route: Route, keys: Sequence[Bytes], values: Sequence[Bytes]) -> None:
+        """Hands one run to the producer; blocks while too much is under way.
+
+        Raises WorkloadError when nothing moves for ``max.block.ms``.
+        """
+        self._make_room()
+        messages: list[dict[str, Any]] = [
+            {"key": key, "value": value, "partition": partition}
+            for key, value, partition in zip(keys, values, route.partitions, strict=True)
+        ]
+        sent_ns = time.monotonic_ns()
+        for at, count in route.ends:
+            messages[at]["callback"] = self._on_delivery(sent_ns, count)
+        self._hand_over(route.topic, messages, time.monotonic() + self._max_block_s)
+        self.producer.poll(0)
+
+    def _on_delivery(self, sent_ns: int, count: int) -> Callable[[KafkaError | None, Message], None]:
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            self.histogram.record((time.monotonic_ns() - sent_ns) // 1_000_000, count)
+            if error is not None:
+                self._failed(error, count)
+
+        return delivered
+
+    def _failed(self, error: KafkaError, count: int) -> None:
+        self.failed += count
+        if self.failed <= 10:
+            self._channel.log(f"{count} message(s) not acknowledged: {error.str()}")
+
+    def _make_room(self) -> None:
+        deadline = time.monotonic() + self._max_block_s
+        while len(self.producer) >= MAX_UNACKNOWLEDGED:
+            if self.producer.poll(0.01):
+                deadline = time.monotonic() + self._max_block_s
+            self._give_up_after(deadline)
+
+    def _give_up_after(self, deadline: float) -> None:
+        if time.monotonic() > deadline and not self._channel.stop.is_set():
+            raise WorkloadError(
+                f"No acknowledgement within {self._max_block_s:.0f} s, and the producer's queue is full"
+            )
+
+    def _hand_over(self, topic: str, messages: list[dict[str, Any]], deadline: float) -> None:
+        while self.producer.produce_batch(topic, messages) < len(messages):
+            full = [message for message in messages if _error(message) == KafkaError._QUEUE_FULL]
+            for message in messages:
+                if _error(message) not in (None, KafkaError._QUEUE_FULL):
+                    self.histogram.record(0)
+                    self._failed(message["_error"], 1)
+            messages = full
+            for message in messages:
+                del message["_error"]
+            if not messages or self._channel.stop.is_set():
+                return
+            self.producer.poll(0.01)
+            self._give_up_after(deadline)
+
+    def idle(self, seconds: float) -> None:
+        """Waits, and takes acknowledgements as they come."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not self._channel.stop.is_set():
+            self.producer.poll(min(left, 0.1))
+
+    def flush(self, seconds: float) -> None:
+        """Waits until every message is acknowledged, at most so long, or until the workload is stopped."""
+        deadline = time.monotonic() + seconds
+        while len(self.producer) and (left := deadline - time.monotonic()) > 0 and not self._channel.stop.is_set():
+            self.producer.flush(min(left, 0.1))
+
+    def flush_then_idle(self, seconds: float) -> None:
+        """Upstream's way to wait: flushes first, so that a throttle's delay is not part of any latency."""
+        began = time.monotonic()
+        self.flush(3600)
+        self.idle(seconds - (time.monotonic() - began))
+
+
+def groups(partitions: Sequence[int]) -> list[tuple[int, int]]:
+    """Where in a run a group ends, and how many messages it has: for each partition, every GROUP-th and the last."""
+    if len(partitions) <= GROUP or UNASSIGNED in partitions:
+        return [(at, 1) for at in range(len(partitions))]
+    ends: list[tuple[int, int]] = []
+    last: dict[int, int] = {}
+    counts: dict[int, int] = defaultdict(int)
+    for at, partition in enumerate(partitions):
+        last[partition] = at
+        counts[partition] += 1
+        if counts[partition] == GROUP:
+            ends.append((at, GROUP))
+            counts[partition] = 0
+    ends.extend((last[partition], count) for partition, count in counts.items() if count)
+    return ends
+
+
+def _error(message: dict[str, Any]) -> int | None:
+    error = message.get("_error")
+    return None if error is None else error.code()
+
+
+def latency_fields(histogram: Histogram) -> dict[str, Any]:
+    """Upstream's fields of a latency summary."""
+    return {
+        "averageLatencyMs": float32(histogram.mean),
+        "p50LatencyMs": histogram.percentile(0.5),
+        "p95LatencyMs": histogram.percentile(0.95),
+        "p99LatencyMs": histogram.percentile(0.99),
+    }
