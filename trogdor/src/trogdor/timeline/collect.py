@@ -1,0 +1,151 @@
+"""Timelines from what there is: a drawn schedule, or the coordinator's tasks and events."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from pydantic import ValidationError
+
+from trogdor.spec import Spec, SpecError, parse
+from trogdor.spec.schedule import FixedScheduleSpec
+from trogdor.timeline.model import Bar, Mark, Outcome, Rate, Timeline
+from trogdor.topology import Node, Topology
+from trogdor.wire.status import FaultStatus, read_statuses
+
+Json = dict[str, Any]
+
+MAX_DETAIL = 300
+COUNTERS = ("totalSent", "totalMessagesReceived", "totalReceived", "count", "totalConnections")
+"""Where workloads' statuses count what they have done: upstream's words."""
+
+
+def topology_of_names(names: Iterable[str]) -> Topology:
+    """A topology of nodes of which no more is known than that they have agents."""
+    return Topology({name: Node(name, agent_port=1) for name in names})
+
+
+def of_schedule(schedule: FixedScheduleSpec, topology: Topology) -> Timeline:
+    """What a schedule will do, its times counted from its start."""
+    bars = [
+        Bar(str(number), node, what_of(task.spec), task.at_ms, task.end_ms, detail=detail_of(task.spec))
+        for number, task in enumerate(schedule.tasks, start=1)
+        for node in parse(task.spec).target_nodes(topology)
+    ]
+    seed = "" if schedule.seed is None else f", seed {schedule.seed}"
+    title = f"{len(schedule.tasks)} tasks{seed}, format {schedule.format_version}"
+    return Timeline(tuple(topology.agents()), tuple(bars), title=title, relative=True)
+
+
+def of_tasks(
+    tasks: Mapping[str, Json],
+    events: Iterable[Json],
+    topology: Topology,
+    now_ms: float | None = None,
+    title: str = "Timeline",
+) -> Timeline:
+    """What the coordinator knows of these tasks: upstream's task states by id, composites with their children."""
+    bars = [bar for task_id, task in flattened(tasks) for bar in _bars(task_id, task, topology)]
+    kept = [event for event in events if event.get("taskId") is None or _concerns(str(event["taskId"]), tasks)]
+    nodes = sorted({*topology.agents(), *(bar.node for bar in bars)})
+    return Timeline(tuple(nodes), tuple(bars), tuple(_marks(kept)), tuple(_rates(kept)), now_ms, title)
+
+
+def flattened(tasks: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
+    """Each task, and in the place of a composite its children."""
+    for task_id, task in tasks.items():
+        status = task.get("status")
+        children = status.get("children") if isinstance(status, dict) else None
+        if isinstance(children, dict):
+            yield from flattened(children)
+        elif "schedule" not in task["spec"]["class"]:
+            yield task_id, task
+
+
+def _concerns(task_id: str, tasks: Mapping[str, Json]) -> bool:
+    return task_id in tasks or task_id.rpartition("/")[0] in tasks
+
+
+def what_of(spec: Json) -> str:
+    """A spec's class in short: ``NetworkPartition``."""
+    return str(spec["class"]).rpartition(".")[2].removesuffix("Spec").removesuffix("Fault")
+
+
+def detail_of(spec: Json) -> str:
+    """What a spec asks for, but for class and times, as short as its JSON can be."""
+    fields = {name: value for name, value in spec.items() if name not in ("class", "startMs", "durationMs")}
+    text = json.dumps(fields, ensure_ascii=False, separators=(", ", ": "))
+    return "" if text == "{}" else text if len(text) <= MAX_DETAIL else text[:MAX_DETAIL] + "…"
+
+
+def _bars(task_id: str, task: Json, topology: Topology) -> Iterator[Bar]:
+    try:
+        spec = parse(task["spec"])
+        nodes = spec.target_nodes(topology)
+    except (SpecError, ValidationError):
+        return
+    statuses = read_statuses(task.get("status"), nodes)
+    for node in nodes:
+        yield _bar(task_id, node, spec, task, statuses.get(node))
+
+
+def _bar(task_id: str, node: str, spec: Spec, task: Json, status: FaultStatus | None) -> Bar:
+    document = task["spec"]
+    asked = (float(spec.start_ms), float(spec.end_ms))
+    seen: tuple[float | None, float | None] = (_moment(task.get("startedMs")), _moment(task.get("doneMs")))
+    error = str(task.get("error") or "")
+    outcome, note = _outcome(task, error), error
+    if status is not None:
+        asked = (status.asked_start_ms or asked[0], status.asked_end_ms or asked[1])
+        seen = (status.seen_start_ms, status.seen_end_ms if status.seen_start_ms is not None else None)
+        outcome, note = _verdict(status, error)
+    return Bar(task_id, node, what_of(document), *asked, *seen, outcome, detail_of(document), note)
+
+
+def _outcome(task: Json, error: str) -> Outcome:
+    if error:
+        return "failed"
+    states: dict[str, Outcome] = {"RUNNING": "running", "STOPPING": "running", "DONE": "done"}
+    return states.get(str(task.get("state")), "planned")
+
+
+def _verdict(status: FaultStatus, error: str) -> tuple[Outcome, str]:
+    note = status.verdict.partition(":")[2].strip() or error
+    known: dict[str, Outcome] = {"seen": "seen", "not seen": "not seen", "unverified": "unverified", "armed": "armed"}
+    return known.get(status.outcome, "unverified"), note
+
+
+def _moment(at_ms: Any) -> float | None:
+    return float(at_ms) if isinstance(at_ms, int | float) and at_ms > 0 else None
+
+
+def _marks(events: Iterable[Json]) -> Iterator[Mark]:
+    for event in events:
+        kind, at_ms = event.get("type"), float(event.get("atMs", 0))
+        if kind == "mark":
+            text = str(event.get("text", ""))
+            yield Mark(at_ms, text, bad=text.startswith("check failed"))
+        elif kind in ("node", "agent") and event.get("up") is False:
+            yield Mark(at_ms, f"{event.get('node')} is gone", bad=True)
+
+
+def _rates(events: Iterable[Json]) -> Iterator[Rate]:
+    """How fast each workload's counter went up between one status and the next."""
+    counted: dict[str, list[tuple[float, float]]] = {}
+    for event in events:
+        status = event.get("status")
+        counter = (
+            next((status[name] for name in COUNTERS if name in status), None) if isinstance(status, dict) else None
+        )
+        if isinstance(counter, int | float):
+            name = " ".join(str(event[key]) for key in ("taskId", "node") if event.get(key))
+            counted.setdefault(name, []).append((float(event["atMs"]), float(counter)))
+    for name, samples in counted.items():
+        yield Rate(
+            name,
+            tuple(
+                (after[0], max(0.0, after[1] - before[1]) * 1000 / (after[0] - before[0]))
+                for before, after in pairwise(samples)
+                if after[0] > before[0]
+            ),
+        )

@@ -1,0 +1,216 @@
+"""A timeline as SVG: pure, the same for page, report and ``schedule show``; light and dark by the reader's wish."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import escape
+
+from trogdor.timeline.layout import Cluster, Layout, Placed, say_offset, tick_ms
+from trogdor.timeline.model import Bar, Rate, Timeline
+
+ROW, GAP, AXIS, LEFT, RIGHT, RATE = 18, 10, 40, 110, 14, 56
+"""Heights and widths in pixels: a row of a lane, the space between lanes, the axis, the margins, a rate's strip."""
+
+NARROW = 3.0
+"""Bars less wide than this, in pixels, are taken together with their neighbours."""
+
+MAX_MARKS = 500
+
+STYLE = """
+.tl{--bg:#fff;--fg:#1f2328;--soft:#656d76;--line:#d0d7de;--asked:#57606a;--fault:#0969da;--work:#8250df;
+--bad:#cf222e;--unsure:#9a6700;--plan:#afb8c1;--rate:#1a7f37;background:var(--bg);font:12px system-ui,sans-serif}
+@media(prefers-color-scheme:dark){.tl{--bg:#0d1117;--fg:#e6edf3;--soft:#9198a1;--line:#30363d;--asked:#9198a1;
+--fault:#4493f8;--work:#ab7df8;--bad:#f85149;--unsure:#d29922;--plan:#484f58;--rate:#3fb950}}
+.tl text{fill:var(--fg)}.tl .soft{fill:var(--soft)}.tl .grid{stroke:var(--line);stroke-width:1}
+.tl .lane{stroke:var(--line);stroke-width:1}.tl .asked{fill:none;stroke:var(--asked);stroke-dasharray:3 2}
+.tl .actual{fill:var(--fault)}.tl .bar.done .actual,.tl .bar.running .actual{fill:var(--work)}
+.tl .bar.unverified .actual{fill:var(--unsure)}.tl .bar.planned .actual,.tl .bar.armed .actual{fill:var(--plan)}
+.tl .bar.bad .actual{fill:url(#tl-bad)}.tl .bar.bad .asked{stroke:var(--bad);stroke-dasharray:none}
+.tl .cluster{fill:var(--fault);opacity:.55}.tl .cluster.bad{fill:var(--bad)}
+.tl .hatch{stroke:var(--bad);stroke-width:3}.tl .hatch-ground{fill:var(--bg)}
+.tl .bar text{fill:#fff;font-size:11px;pointer-events:none}.tl .bar.planned text,.tl .bar.armed text,
+.tl .bar.bad text{fill:var(--fg)}
+.tl .bar.bad text{stroke:var(--bg);stroke-width:4px;paint-order:stroke}.tl .mark{stroke:var(--soft);stroke-width:1.5}.tl .mark.bad{stroke:var(--bad)}
+.tl .mark-text.bad{fill:var(--bad);font-weight:600}.tl .now{stroke:var(--rate);stroke-width:1.5}
+.tl .rate{fill:none;stroke:var(--rate);stroke-width:1.5}.tl .bar:focus{outline:none}
+.tl .bar:focus .asked,.tl .bar.chosen .asked{stroke:var(--fg);stroke-width:2.5;stroke-dasharray:none}
+""".replace("\n", "")
+
+
+@dataclass(frozen=True)
+class View:
+    """Which part of the time is drawn, and how wide."""
+
+    width: int = 1000
+    begin_ms: float | None = None
+    end_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class _Scale:
+    begin_ms: float
+    end_ms: float
+    width: float
+
+    def x(self, at_ms: float) -> float:
+        return round(LEFT + (at_ms - self.begin_ms) * self.width / (self.end_ms - self.begin_ms), 1)
+
+    def clipped(self, begin_ms: float, end_ms: float) -> tuple[float, float]:
+        """Left edge and width of a span, within what is drawn; never less than a pixel wide."""
+        left = self.x(max(begin_ms, self.begin_ms))
+        right = self.x(min(max(end_ms, begin_ms), self.end_ms))
+        return left, round(max(right - left, 1.0), 1)
+
+
+def draw(timeline: Timeline, view: View = View(), layout: Layout | None = None) -> str:
+    """The SVG of a timeline, or of the part of it that a view shows. Size: O(nodes × width), not O(tasks)."""
+    layout = layout or Layout(timeline)
+    begin_ms = timeline.begin_ms if view.begin_ms is None else view.begin_ms
+    end_ms = timeline.end_ms if view.end_ms is None else view.end_ms
+    scale = _Scale(begin_ms, max(end_ms, begin_ms + 1), max(50, view.width - LEFT - RIGHT))
+    parts: list[str] = []
+    top = AXIS
+    for node in timeline.nodes:
+        parts += _lane(layout, node, scale, top)
+        top += layout.rows[node] * ROW + GAP
+    for rate in timeline.rates:
+        parts += _rate(rate, scale, top)
+        top += RATE + GAP
+    parts = [*_axis(timeline, scale, top), *parts, *_marks(timeline, scale, top)]
+    summary = escape(timeline.summary())
+    span = f'data-begin="{scale.begin_ms:.3f}" data-end="{scale.end_ms:.3f}" data-left="{LEFT}" data-right="{RIGHT}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="tl" viewBox="0 0 {view.width} {top}" width="{view.width}" '
+        f'height="{top}" {span} role="group" aria-label="{escape(timeline.title)}. {summary}">'
+        f"<title>{escape(timeline.title)}</title><desc>{summary}</desc><style>{STYLE}</style>"
+        '<defs><pattern id="tl-bad" width="6" height="6" patternUnits="userSpaceOnUse" '
+        'patternTransform="rotate(45)"><rect class="hatch-ground" width="6" height="6"/>'
+        '<line class="hatch" x1="0" y1="0" x2="0" y2="6"/></pattern></defs>'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def _lane(layout: Layout, node: str, scale: _Scale, top: int) -> Iterator[str]:
+    height = layout.rows[node] * ROW
+    narrow_ms = NARROW * (scale.end_ms - scale.begin_ms) / scale.width
+    wide, clusters = layout.within(node, scale.begin_ms, scale.end_ms, narrow_ms)
+    count = len(wide) + sum(cluster.count for cluster in clusters)
+    yield f'<g role="list" aria-label="{escape(node)}: {count} in view" data-node="{escape(node)}">'
+    yield f'<text x="8" y="{top + 13}">{escape(_cut(node, 15))}</text>'
+    yield _line_below(scale, top + height + 5)
+    for cluster in clusters:
+        yield _cluster(cluster, scale, top)
+    for placed in wide:
+        yield _bar(placed, scale, top)
+    yield "</g>"
+
+
+def _line_below(scale: _Scale, y: int) -> str:
+    return f'<line class="lane" x1="0" x2="{scale.x(scale.end_ms) + RIGHT}" y1="{y}" y2="{y}"/>'
+
+
+def _cluster(cluster: Cluster, scale: _Scale, top: int) -> str:
+    left, width = scale.clipped(cluster.begin_ms, cluster.end_ms)
+    words = f"{cluster.count} short ones" if cluster.count > 1 else "a short one"
+    return (
+        f'<rect class="cluster{" bad" if cluster.bad else ""}" role="listitem" x="{left}" '
+        f'y="{top + cluster.row * ROW + 2}" width="{max(width, 2.0)}" height="{ROW - 4}">'
+        f"<title>{words}{', some did not take' if cluster.bad else ''}: zoom in</title></rect>"
+    )
+
+
+def _bar(placed: Placed, scale: _Scale, top: int) -> str:
+    bar, y = placed.bar, top + placed.row * ROW
+    left, width = scale.clipped(bar.asked_start_ms, bar.asked_end_ms)
+    bad = " bad" if bar.outcome in ("not seen", "failed") else ""
+    actual = ""
+    if (span := _filled(placed)) is not None:
+        x, w = scale.clipped(*span)
+        actual = f'<rect class="actual" x="{x}" y="{y + 3}" width="{w}" height="{ROW - 6}"/>'
+    room = int(width / 6.5) - 1
+    label = f'<text x="{left + 4}" y="{y + 13}">{escape(_cut(bar.what, room))}</text>' if room > 3 else ""
+    words = escape(say(bar))
+    return (
+        f'<g class="bar {bar.outcome.replace(" ", "-")}{bad}" role="listitem" tabindex="-1" '
+        f'data-task="{escape(bar.task)}" aria-label="{words}"><title>{words}</title>'
+        f'<rect class="asked" x="{left}" y="{y + 1.5}" width="{width}" height="{ROW - 3}"/>{actual}{label}</g>'
+    )
+
+
+def _filled(placed: Placed) -> tuple[float, float] | None:
+    bar = placed.bar
+    if bar.start_ms is not None:
+        return bar.start_ms, placed.seen_to_ms
+    return (bar.asked_start_ms, bar.asked_end_ms) if bar.outcome in ("planned", "not seen", "failed") else None
+
+
+def say(bar: Bar) -> str:
+    """A bar in words."""
+    parts = [f"{bar.what} on {bar.node}, task {bar.task}: {bar.outcome}"]
+    parts += [bar.note] if bar.note else []
+    parts.append(f"asked for {_seconds(bar.asked_end_ms - bar.asked_start_ms)}")
+    if bar.start_ms is not None:
+        parts.append(f"late by {bar.start_ms - bar.asked_start_ms:.1f} ms")
+        if bar.end_ms is not None:
+            parts.append(f"took {_seconds(bar.end_ms - bar.start_ms)}")
+    parts += [bar.detail] if bar.detail else []
+    return "; ".join(parts)
+
+
+def _seconds(ms: float) -> str:
+    return f"{ms / 1000:.3f}".rstrip("0").rstrip(".") + " s"
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: max(1, room - 1)] + "…"
+
+
+def _axis(timeline: Timeline, scale: _Scale, bottom: int) -> Iterator[str]:
+    step = tick_ms(scale.end_ms - scale.begin_ms, scale.width)
+    yield '<g aria-hidden="true">'
+    at_ms = -(-scale.begin_ms // step) * step
+    while at_ms <= scale.end_ms:
+        x = scale.x(at_ms)
+        words = say_offset(at_ms, step) if timeline.relative else _say_clock(at_ms, step)
+        yield f'<line class="grid" x1="{x}" x2="{x}" y1="{AXIS - 8}" y2="{bottom}"/>'
+        yield f'<text class="soft" x="{x}" y="{AXIS - 12}" text-anchor="middle">{words}</text>'
+        at_ms += step
+    yield "</g>"
+
+
+def _say_clock(at_ms: float, step_ms: float) -> str:
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    if step_ms >= 86_400_000:
+        return f"{at:%Y-%m-%d}"
+    text = f"{at:%H:%M:%S}"
+    return f"{text}.{round(at_ms) % 1000:03}" if step_ms < 1000 else text
+
+
+def _marks(timeline: Timeline, scale: _Scale, bottom: int) -> Iterator[str]:
+    seen = [mark for mark in timeline.marks if scale.begin_ms <= mark.at_ms <= scale.end_ms]
+    for mark in seen[:MAX_MARKS]:
+        x, bad = scale.x(mark.at_ms), " bad" if mark.bad else ""
+        yield f'<g role="note" aria-label="mark: {escape(mark.text)}"><title>{escape(mark.text)}</title>'
+        yield f'<line class="mark{bad}" x1="{x}" x2="{x}" y1="14" y2="{bottom}"/>'
+        yield f'<text class="mark-text{bad}" x="{x + 3}" y="12">{escape(_cut(mark.text, 40))}</text></g>'
+    if timeline.now_ms is not None and scale.begin_ms <= timeline.now_ms <= scale.end_ms:
+        x = scale.x(timeline.now_ms)
+        yield f'<line class="now" x1="{x}" x2="{x}" y1="{AXIS - 8}" y2="{bottom}"><title>now</title></line>'
+
+
+def _rate(rate: Rate, scale: _Scale, top: int) -> Iterator[str]:
+    by_pixel: dict[int, float] = {}
+    for at_ms, per_s in rate.points:
+        if scale.begin_ms <= at_ms <= scale.end_ms:
+            x = int(scale.x(at_ms))
+            by_pixel[x] = max(per_s, by_pixel.get(x, 0.0))
+    most = max(by_pixel.values(), default=0.0)
+    words = f"{rate.name}: at most {most:,.0f} a second"
+    yield f'<g role="img" aria-label="{escape(words)}"><title>{escape(words)}</title>'
+    yield f'<text x="8" y="{top + 14}">{escape(_cut(rate.name, 15))}</text>'
+    yield f'<text class="soft" x="8" y="{top + 30}">{most:,.0f}/s</text>'
+    yield _line_below(scale, top + RATE + 5)
+    if most > 0:
+        line = " ".join(f"{x},{round(top + RATE - (RATE - 4) * per_s / most, 1)}" for x, per_s in by_pixel.items())
+        yield f'<polyline class="rate" points="{line}"/>'
+    yield "</g>"
