@@ -30,7 +30,8 @@ STYLE = """
 .tl .hatch{stroke:var(--bad);stroke-width:3}.tl .hatch-ground{fill:var(--bg)}
 .tl .bar text{fill:#fff;font-size:11px;pointer-events:none}.tl .bar.planned text,.tl .bar.armed text,
 .tl .bar.bad text{fill:var(--fg)}
-.tl .bar.bad text{stroke:var(--bg);stroke-width:4px;paint-order:stroke}.tl .mark{stroke:var(--soft);stroke-width:1.5}.tl .mark.bad{stroke:var(--bad)}
+.tl .bar.bad text{stroke:var(--bg);stroke-width:4px;paint-order:stroke}
+.tl .mark{stroke:var(--soft);stroke-width:1.5}.tl .mark.bad{stroke:var(--bad)}
 .tl .mark-text.bad{fill:var(--bad);font-weight:600}.tl .now{stroke:var(--rate);stroke-width:1.5}
 .tl .rate{fill:none;stroke:var(--rate);stroke-width:1.5}.tl .bar:focus{outline:none}
 .tl .bar:focus .asked,.tl .bar.chosen .asked{stroke:var(--fg);stroke-width:2.5;stroke-dasharray:none}
