@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,12 +26,16 @@ Answer = tuple[int, Any]
 class Daemon:
     """A daemon on loopback: ``answers["GET /coordinator/status"] = (200, {…})``.
 
-    ``requests`` keeps what it was sent: the request's line and its body.
+    ``requests`` keeps what it was sent: the request's line and its body; ``leased`` the leases they were sent with.
     """
 
     target: str = ""
     answers: dict[str, Answer | Callable[[Any], Answer]] = field(default_factory=dict)
     requests: list[tuple[str, Any]] = field(default_factory=list)
+    leased: list[str] = field(default_factory=list)
+    dies_after: str = ""
+    """After this request it hangs up on everyone."""
+    closing: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, line: str, body: Any) -> Answer:
         self.requests.append((line, body))
@@ -48,13 +52,34 @@ def serving() -> Iterator[Daemon]:
         protocol_version = "HTTP/1.1"
 
         def answer_any(self) -> None:
+            if daemon.closing.is_set():
+                self.close_connection = True
+                return
+            if self.command == "GET" and self.path.startswith("/coordinator/lease"):
+                self.grant_lease()
+                return
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if lease := self.headers.get("Trogdor-Lease"):
+                daemon.leased.append(lease)
             code, answer = daemon.answer(f"{self.command} {self.path}", json.loads(body) if body else None)
             payload = json.dumps(answer).encode()
             self.send_response(code)
             self.send_header("Content-Length", str(len(payload)))
             self.end_headers()
             self.wfile.write(payload)
+            if daemon.dies_after == f"{self.command} {self.path}":
+                daemon.closing.set()
+                self.close_connection = True
+
+        def grant_lease(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            self.close_connection = True
+            self.wfile.write(b'event: lease\ndata: {"id": "lease1"}\n\n')
+            with suppress(OSError):
+                while not daemon.closing.wait(0.2):
+                    self.wfile.write(b": alive\n\n")
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -69,6 +94,7 @@ def serving() -> Iterator[Daemon]:
     try:
         yield daemon
     finally:
+        daemon.closing.set()
         server.shutdown()
         thread.join()
         server.server_close()

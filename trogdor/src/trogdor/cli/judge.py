@@ -1,0 +1,66 @@
+"""What a finished task amounts to: its exit code, and the words for it."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from trogdor.cli.duration import say_duration
+from trogdor.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from trogdor.client import Task
+    from trogdor.wire.status import FaultStatus
+
+LATE_MS = 1000
+"""Healed later than this after the end asked for is exit 4."""
+
+NO_PROCESS = "no process matched"
+"""How an agent's verdict says that there was nothing to stop."""
+
+
+def judge(
+    task: "Task", statuses: "Mapping[str, FaultStatus]", *, interrupted: bool = False
+) -> tuple[ExitCode, list[str]]:
+    """The exit code of a task that is DONE, and what is to be said of it, worst first.
+
+    What remained comes before what did not take: it is what the user must act on.
+    """
+    remained = [line for node, status in statuses.items() for line in _remains(node, status)]
+    if remained:
+        return ExitCode.REMAINED, [*remained, "`trogdor faults` shows what is in force; `trogdor heal` ends it."]
+    missed = [f"{node}: {status.verdict}" for node, status in statuses.items() if did_not_take(status)]
+    error = task.get("error")
+    if missed or error:
+        is_fault = bool(statuses) or ".fault." in str(task["spec"].get("class"))
+        code = ExitCode.NOT_TAKEN if is_fault else ExitCode.CHECK_FAILED
+        return code, [*missed, *(error.splitlines() if error else [])]
+    if interrupted:
+        return ExitCode.INTERRUPTED, ["interrupted; healed" if statuses else "interrupted; stopped"]
+    doubts = [f"{node}: {status.verdict}" for node, status in statuses.items() if status.outcome == "unverified"]
+    if doubts:
+        return ExitCode.OK, doubts
+    ending = "stopped" if task.get("cancelled") else "done"
+    return ExitCode.OK, ["took, and healed" if statuses else ending]
+
+
+def did_not_take(status: "FaultStatus") -> bool:
+    """Whether the fault was looked for and not seen, or had nothing to act on."""
+    return status.outcome == "not seen" or NO_PROCESS in status.verdict
+
+
+def is_decided(status: "FaultStatus") -> bool:
+    """Whether there is a verdict on whether the fault took."""
+    return status.outcome != "armed"
+
+
+def _remains(node: str, status: "FaultStatus") -> list[str]:
+    if status.seen_start_ms is None or status.undone_by == "gone":
+        return []
+    if status.seen_end_ms is None:
+        return [f"{node}: the fault was not seen to end"]
+    late_ms = status.seen_end_ms - status.asked_end_ms if status.asked_end_ms is not None else 0
+    return [f"{node}: healed {say_duration(late_ms)} late"] if late_ms > LATE_MS else []
+
+
+def outcome_json(task_id: str, task: "Task", code: ExitCode, lines: list[str]) -> dict[str, Any]:
+    """The outcome for programs."""
+    return {"id": task_id, "exitCode": int(code), "summary": lines, "task": task}

@@ -1,0 +1,183 @@
+"""``trogdor partition``: parts nodes, or cuts links between any two ends."""
+
+import enum
+import ipaddress
+from typing import Annotated, Any
+
+import typer
+
+from trogdor.cli import options
+from trogdor.cli.exits import ExitCode, Failure
+from trogdor.cli.target import Target
+from trogdor.compose import shapes
+
+PARTITION = "org.apache.kafka.trogdor.fault.NetworkPartitionFaultSpec"
+CUT_LINKS = "trogdor.fault.CutLinksFaultSpec"
+
+
+class Protocol(enum.StrEnum):
+    """Which packets."""
+
+    ANY = "any"
+    TCP = "tcp"
+    UDP = "udp"
+    ICMP = "icmp"
+
+
+class Shape(enum.StrEnum):
+    """A partition of all the nodes given, or of all there are."""
+
+    HALVES = "halves"
+    BRIDGE = "bridge"
+    RING = "ring"
+
+
+def command(
+    *,
+    ends: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[END… / END…]",
+            help="Groups with / between them. An end is a node, an address, a CIDR, a DNS name, or ! and one of these.",
+        ),
+    ] = None,
+    target: Target = None,
+    duration: options.For = None,
+    one_way: Annotated[
+        bool, typer.Option("--one-way", help="Only what the first group sends to the second is lost.")
+    ] = False,
+    ports: Annotated[
+        str | None, typer.Option("--ports", help="Only these ports of the receiving end: 9092 or 9092-9094,2181.")
+    ] = None,
+    protocol: Annotated[Protocol, typer.Option("--protocol", help="Only these packets; tcp when --ports is given.")] = (
+        Protocol.ANY
+    ),
+    new_only: Annotated[bool, typer.Option("--new-only", help="Established connections go on.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="Tell the sender at once, where drop lets it wait.")] = False,
+    cut_control: Annotated[
+        bool, typer.Option("--cut-control", help="Cut the coordinator's own traffic to the agents too.")
+    ] = False,
+    isolate: Annotated[
+        str | None, typer.Option("--isolate", metavar="NODE", help="Part this node from all others.")
+    ] = None,
+    shape: Annotated[
+        Shape | None,
+        typer.Option("--shape", help="halves; bridge: two halves and a node that reaches both; ring: majorities ring."),
+    ] = None,
+    later: options.In = None,
+    at: options.At = None,
+    detach: options.Detach = False,
+    task_id: options.TaskId = None,
+    only_print: options.Print = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Parts nodes from each other, or cuts links between them.
+
+    trogdor partition n1 / n2 n3 --for 30s
+
+    trogdor partition n1 / n2 --one-way --ports 2379 --new-only
+
+    trogdor partition --isolate n1
+
+    It stays in the foreground and heals at the end, on Ctrl-C, and within 5 s when it is killed.
+    """
+    from trogdor.cli.foreground import run_spec
+
+    when = options.When.read(duration, later, at)
+    pairs, groups = cut(ends or [], isolate, shape, one_way=one_way, target=target)
+    link = link_terms(ports, protocol, new_only=new_only, reject=reject)
+    spec = spec_of(pairs, [] if one_way or link or cut_control else groups, link)
+    if cut_control:
+        spec["controlTraffic"] = "cut"
+    run_spec(
+        spec, when, target=target, word="partition", task_id=task_id, detach=detach, only_print=only_print,
+        as_json=as_json,
+    )  # fmt: skip
+
+
+def spec_of(pairs: list[shapes.Pair], groups: shapes.Groups, link: dict[str, Any]) -> dict[str, Any]:
+    """Upstream's spec where it can say it: whole groups of nodes, both ways. Else our own, link by link."""
+    if groups and all(_may_be_node(end) for group in groups for end in group):
+        return {"class": PARTITION, "partitions": groups}
+    return {"class": CUT_LINKS, "links": [{"from": source, "to": to, **link} for source, to in pairs]}
+
+
+def cut(
+    ends: list[str], isolate: str | None, shape: Shape | None, *, one_way: bool, target: str | None
+) -> tuple[list[shapes.Pair], shapes.Groups]:
+    """The directed links to cut, and the groups they come from, where they do. Raises Failure."""
+    if (isolate and (ends or shape)) or not (isolate or shape or ends):
+        raise Failure(
+            ExitCode.BAD_USAGE,
+            "say what to part, in one of these ways: n1 / n2 n3, --isolate n1, --shape halves [NODE…]",
+        )
+    try:
+        if shape is Shape.RING:
+            return shapes.ring(ends or agent_nodes(target)), []
+        if shape is not None:
+            groups = (shapes.halves if shape is Shape.HALVES else shapes.bridge)(ends or agent_nodes(target))
+        elif isolate:
+            groups = shapes.isolate(isolate, agent_nodes(target))
+        else:
+            groups = split(ends)
+            if len(groups) < 2:
+                raise ValueError("two groups at least, with / between them: trogdor partition n1 / n2 n3")
+    except ValueError as error:
+        raise Failure(ExitCode.BAD_USAGE, str(error)) from None
+    if one_way and len(groups) != 2:
+        raise Failure(ExitCode.BAD_USAGE, f"--one-way goes from one group to another: two groups, not {len(groups)}")
+    return shapes.between(groups, one_way=one_way), groups
+
+
+def split(ends: list[str]) -> shapes.Groups:
+    """The groups between the slashes. Raises ValueError for an empty one, or an end in two."""
+    groups: shapes.Groups = [[]]
+    for end in ends:
+        if end == "/":
+            groups.append([])
+        elif "/" in end and not _is_network(end.removeprefix("!")):
+            raise ValueError(f"{end}: put spaces around the /")
+        else:
+            groups[-1].append(end)
+    if not all(groups):
+        raise ValueError("an end is missing on one side of /: trogdor partition n1 / n2 n3")
+    named = [end for group in groups for end in group]
+    repeated = sorted({end for end in named if named.count(end) > 1})
+    if repeated:
+        raise ValueError(f"{', '.join(repeated)}: named more than once")
+    return groups
+
+
+def link_terms(ports: str | None, protocol: Protocol, *, new_only: bool, reject: bool) -> dict[str, Any]:
+    """What the links say beside their ends; empty for a whole partition."""
+    terms: dict[str, Any] = {}
+    if ports:
+        terms["ports"] = [port.strip() for port in ports.split(",")]
+        protocol = Protocol.TCP if protocol is Protocol.ANY else protocol
+    if protocol is not Protocol.ANY:
+        terms["protocol"] = protocol.value
+    if new_only:
+        terms["connections"] = "new"
+    if reject:
+        terms["action"] = "reject"
+    return terms
+
+
+def agent_nodes(target: str | None) -> list[str]:
+    """All nodes that have an agent, as the coordinator knows them."""
+    from trogdor.cli.target import coordinator
+
+    with coordinator(target) as client:
+        return sorted(client.nodes())
+
+
+def _may_be_node(end: str) -> bool:
+    return not end.startswith("!") and "." not in end and not _is_network(end)
+
+
+def _is_network(end: str) -> bool:
+    try:
+        ipaddress.ip_network(end, strict=False)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,62 @@
+"""``trogdor pause``: stops processes for a while."""
+
+from typing import Annotated, Any
+
+import typer
+
+from trogdor.cli import options
+from trogdor.cli.exits import ExitCode, Failure
+from trogdor.cli.target import Target
+
+PAUSE = "trogdor.fault.ProcessPauseFaultSpec"
+
+
+def command(
+    *,
+    nodes: Annotated[list[str], typer.Argument(metavar="NODE…", help="The nodes on which to stop it.")],
+    target: Target = None,
+    duration: options.For = None,
+    name: Annotated[str | None, typer.Option("--name", help="The program's file name, such as etcd.")] = None,
+    pattern: Annotated[
+        str | None, typer.Option("--pattern", help="A regular expression found in the command line.")
+    ] = None,
+    pid_file: Annotated[
+        str | None, typer.Option("--pid-file", metavar="PATH", help="A file on the node that holds the process id.")
+    ] = None,
+    user: Annotated[str | None, typer.Option("--user", help="The name or number of the user it runs as.")] = None,
+    java: Annotated[
+        str | None, typer.Option("--java", metavar="MAIN", help="The Java main class or jar, or its last word.")
+    ] = None,
+    tree: Annotated[bool, typer.Option("--tree", help="Their descendants too.")] = False,
+    most: Annotated[
+        int | None, typer.Option("--max-processes", min=1, max=1000, help="Refuse more matches than this; 16 if unset.")
+    ] = None,
+    later: options.In = None,
+    at: options.At = None,
+    detach: options.Detach = False,
+    task_id: options.TaskId = None,
+    only_print: options.Print = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Stops processes (SIGSTOP) for a while; then they go on (SIGCONT).
+
+    trogdor pause n1 --name etcd --for 10s
+
+    A process must meet every option given. One that appears meanwhile and does is stopped too.
+    Processes that were stopped before stay stopped.
+    """
+    from trogdor.cli.foreground import run_spec
+
+    given = {"name": name, "pattern": pattern, "pidFile": pid_file, "user": user, "javaMain": java}
+    match = {field: value for field, value in given.items() if value}
+    if not match:
+        raise Failure(ExitCode.BAD_USAGE, "say which processes: --name, --pattern, --pid-file, --user or --java")
+    when = options.When.read(duration, later, at)
+    spec: dict[str, Any] = {"class": PAUSE, "nodeNames": nodes, "match": match}
+    if tree:
+        spec["tree"] = True
+    if most is not None:
+        spec["maxProcesses"] = most
+    run_spec(
+        spec, when, target=target, word="pause", task_id=task_id, detach=detach, only_print=only_print, as_json=as_json
+    )
