@@ -173,9 +173,10 @@ DEFAULTS: dict[Kind, Properties] = {
         "partitioner": "murmur2_random",
         "queue.buffering.max.kbytes": 32 * 1024,
         "queue.buffering.max.messages": 0,
-        "batch.size": 1_000_000,
+        "delivery.timeout.ms": 120_000,
+        "socket.nagle.disable": True,
     },
-    "consumer": {"fetch.wait.max.ms": 500},
+    "consumer": {"isolation.level": "read_uncommitted", "check.crcs": True, "socket.nagle.disable": True},
     "admin": {},
 }
 """Where librdkafka's defaults differ from the Java clients' in what can be seen from outside."""
@@ -202,8 +203,19 @@ def client_conf(kind: Kind, base: Mapping[str, str], *confs: Mapping[str, str]) 
             problems.append(f"{name}: {why}")
     if problems and not lenient:
         raise UnknownProperties(problems)
+    if kind == "producer" and _may_be_idempotent(given):
+        properties.setdefault("enable.idempotence", True)
     taken = {"max_block_ms" if kind == "producer" else "max_poll_records": int(ours)} if ours else {}
     return ClientConf(properties, ignored=problems, **taken)
+
+
+def _may_be_idempotent(given: Mapping[str, str]) -> bool:
+    """Java's producers are idempotent unless a property given contradicts it."""
+    return (
+        given.get("acks", "all") in ("all", "-1")
+        and given.get("retries", "1") != "0"
+        and int(given.get("max.in.flight.requests.per.connection", "5")) <= 5
+    )
 
 
 def _translate(kind: Kind, name: str, value: str) -> Properties:

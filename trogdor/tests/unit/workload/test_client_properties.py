@@ -4,7 +4,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from trogdor.workload.client_properties import DEFAULTS, SAME, Kind, UnknownProperties, client_conf
+from trogdor.workload.client_properties import SAME, Kind, UnknownProperties, client_conf
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,16 @@ from trogdor.workload.client_properties import DEFAULTS, SAME, Kind, UnknownProp
     ],
 )
 def test_a_property_is_translated(kind: Kind, java: dict[str, str], native: dict[str, object]) -> None:
-    assert client_conf(kind, {}, java).properties == {**DEFAULTS[kind], **native}
+    plain = client_conf(kind, {}).properties
+    assert client_conf(kind, {}, java).properties == {**plain, **native}
+
+
+@pytest.mark.parametrize(
+    ("given", "idempotent"),
+    [({}, True), ({"acks": "1"}, None), ({"retries": "0"}, None), ({"enable.idempotence": "false"}, "false")],
+)
+def test_producers_are_idempotent_unless_told_otherwise(given: dict[str, str], idempotent: object) -> None:
+    assert client_conf("producer", given).properties.get("enable.idempotence") == idempotent
 
 
 def test_a_later_map_takes_precedence() -> None:

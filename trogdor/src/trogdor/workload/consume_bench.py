@@ -1,0 +1,199 @@
+"""ConsumeBench: consumes messages, with one or several consumers, and measures how many, how large, how often."""
+
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from trogdor.spec.generators import TimestampProcessor
+from trogdor.spec.workload import ConsumeBenchSpec
+from trogdor.workload.channel import Channel, run
+from trogdor.workload.clients import WorkloadError, conf_of, consumer, reason, topic_partitions
+from trogdor.workload.histogram import Histogram, float32
+from trogdor.workload.pacing import Pace, per_second, unlimited
+from trogdor.workload.payloads import LONG_BYTES
+from trogdor.workload.producing import latency_fields
+from trogdor.workload.topics import subscriptions
+
+POLL_S = 0.05
+MAX_POLL_INTERVAL_MS = 100_000
+SAME_GROUP = (
+    "You may not specify an explicit partition assignment when using multiple consumers in the same group."
+    "Please leave the consumer group unset, specify topics instead of partitions or use a single consumer."
+)
+
+
+class Processor:
+    """How late messages with a timestamp payload come, in steps of ms (TimestampRecordProcessor)."""
+
+    def __init__(self, wanted: TimestampProcessor) -> None:
+        if wanted.histogram_step_ms <= 0:
+            raise WorkloadError("histogramStepMs: a number of ms above 0 is wanted")
+        self._least, self._step = wanted.histogram_min_ms, wanted.histogram_step_ms
+        self._last = max((wanted.histogram_max_ms - self._least) // self._step, 0)
+        self._histogram = Histogram()
+        self._lock = threading.Lock()
+
+    def process(self, messages: Sequence[Message]) -> None:
+        """Takes the messages of one poll; those without a timestamp are passed over."""
+        now = time.time_ns() // 1_000_000
+        for message in messages:
+            value = message.value()
+            if value is not None and len(value) >= LONG_BYTES:
+                late = now - int.from_bytes(value[:LONG_BYTES], "little", signed=True)
+                with self._lock:
+                    self._histogram.record(min((late - self._least) // self._step, self._last))
+
+    def status(self) -> dict[str, Any]:
+        """Upstream's TimestampRecordProcessor.StatusData."""
+        summary, step, least = latency_fields(self._histogram), self._step, self._least
+        return {
+            name: float32(value * step + least) if name == "averageLatencyMs" else value * step + least
+            for name, value in summary.items()
+        }
+
+
+class Consuming:
+    """One consumer under way."""
+
+    def __init__(
+        self, client: Consumer, client_id: str, spec: ConsumeBenchSpec, at_once: int, channel: Channel
+    ) -> None:
+        self.client, self.client_id = client, client_id
+        self._spec, self._channel, self._at_once = spec, channel, at_once
+        self._latencies = Histogram()
+        self._bytes = 0
+        self._errors = 0
+        self._assigned: list[str] = []
+        rate = spec.target_messages_per_sec
+        self._pace = Pace(per_second(rate) if rate > 0 else unlimited(), channel.stop.wait, channel.stop.is_set)
+
+    def status(self, processor: Processor | None) -> dict[str, Any]:
+        """Upstream's ConsumeBenchWorker.StatusData; what is empty is left out."""
+        samples, total = self._latencies.samples, self._bytes
+        status = {
+            "assignedPartitions": self._assigned,
+            "totalMessagesReceived": samples,
+            "totalBytesReceived": total,
+            "averageMessageSizeBytes": total // samples if samples else 0,
+            **latency_fields(self._latencies),
+        }
+        if not self._assigned:
+            del status["assignedPartitions"]
+        if processor is not None:
+            status["recordProcessorStatus"] = processor.status()
+        return status
+
+    def consume(self, processor: Processor | None) -> None:
+        """Consumes until the spec's count is reached or the workload is stopped."""
+        left, began = self._spec.max_messages, time.monotonic_ns()
+        while left > 0 and not self._channel.stop.is_set():
+            messages = self._poll(min(self._at_once, left))
+            if not messages:
+                continue
+            elapsed_ms = (time.monotonic_ns() - began) // 1_000_000
+            if processor is not None:
+                processor.process(messages)
+            self._latencies.record(elapsed_ms, len(messages))
+            self._bytes += sum(map(len, messages)) + sum(len(key) for key in map(Message.key, messages) if key)
+            left -= len(messages)
+            owed = len(messages) if left > 0 else len(messages) - 1
+            while owed > 0 and (taken := self._pace.take(owed)):
+                owed -= taken
+            began = time.monotonic_ns()
+
+    def _poll(self, most: int) -> list[Message]:
+        """What there is, at most so many, waiting a little for the first; errors are logged."""
+        first = self.client.poll(POLL_S)
+        if first is None:
+            return []
+        messages = [first, *(self.client.consume(most - 1, 0) if most > 1 else ())]
+        if any(map(Message.error, messages)):
+            self._log([message for message in messages if message.error() is not None])
+            messages = [message for message in messages if message.error() is None]
+        self._assigned = [f"{part.topic}-{part.partition}" for part in self.client.assignment()]
+        return messages
+
+    def _log(self, failures: list[Message]) -> None:
+        for failure in failures:
+            self._errors += 1
+            if self._errors <= 10:
+                self._channel.log(f"{self.client_id}: {failure.error()}")
+
+
+class ConsumeBench:
+    """One ConsumeBench under way: its consumers, each in a thread."""
+
+    def __init__(self, spec: ConsumeBenchSpec, channel: Channel) -> None:
+        self._spec, self._channel = spec, channel
+        self._processor = Processor(spec.record_processor) if spec.record_processor is not None else None
+        self._failures: list[str] = []
+        wanted = subscriptions(spec.active_topics)
+        named = any(wanted.values())
+        if named and spec.consumer_group and spec.threads_per_worker > 1:
+            raise WorkloadError(SAME_GROUP)
+        self._consuming = [self._make(index) for index in range(spec.threads_per_worker)]
+        if not self._consuming:
+            return
+        assigned = self._assignment(wanted) if named else []
+        for consuming in self._consuming:
+            if named:
+                consuming.client.assign(assigned)
+            else:
+                consuming.client.subscribe(list(wanted))
+
+    def _make(self, index: int) -> Consuming:
+        client_id = f"consumer.{self._channel.task_id}-{index}"
+        base = {
+            "bootstrap.servers": self._spec.bootstrap_servers,
+            "client.id": client_id,
+            "group.id": self._spec.consumer_group or f"consume-bench-{uuid.uuid4()}",
+            "auto.offset.reset": "earliest",
+            "max.poll.interval.ms": str(MAX_POLL_INTERVAL_MS),
+        }
+        conf = conf_of("consumer", self._channel, base, self._spec.common_client_conf, self._spec.consumer_conf)
+        return Consuming(consumer(conf, self._channel), client_id, self._spec, conf.max_poll_records, self._channel)
+
+    def _assignment(self, wanted: dict[str, list[int]]) -> list[TopicPartition]:
+        client = self._consuming[0].client
+        return [
+            TopicPartition(topic, number)
+            for topic, numbers in wanted.items()
+            for number in numbers or topic_partitions(client, topic)
+        ]
+
+    def status(self) -> dict[str, Any]:
+        """Client id → its status."""
+        return {consuming.client_id: consuming.status(self._processor) for consuming in self._consuming}
+
+    def consume_all(self) -> None:
+        """Runs every consumer to its end. Raises WorkloadError with the first failure."""
+        threads = [threading.Thread(target=self._run, args=(one,), name=one.client_id) for one in self._consuming]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._failures:
+            raise WorkloadError(self._failures[0])
+
+    def _run(self, consuming: Consuming) -> None:
+        try:
+            consuming.consume(self._processor)
+            consuming.client.close()
+        except (KafkaException, RuntimeError) as failure:
+            self._failures.append(reason(failure))
+            self._channel.stop.set()
+
+
+def consume_bench(spec: ConsumeBenchSpec, channel: Channel) -> None:
+    """Runs a ConsumeBench until every consumer has its messages or it is stopped. Raises WorkloadError."""
+    bench = ConsumeBench(spec, channel)
+    with channel.reporting(bench.status):
+        bench.consume_all()
+
+
+if __name__ == "__main__":
+    run(consume_bench)

@@ -1,0 +1,233 @@
+"""RoundTrip: produces messages and consumes them again, until each has been acknowledged and has come back."""
+
+import threading
+import time
+from array import array
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from trogdor.spec.workload import RoundTripWorkloadSpec
+from trogdor.workload.channel import Channel, run
+from trogdor.workload.clients import WorkloadError, conf_of, consumer, create_topics, producer, reason
+from trogdor.workload.pacing import Pace, per_second
+from trogdor.workload.payloads import generator
+from trogdor.workload.topics import active_partitions, materialize
+
+KEY_BYTES = 4
+RUN = 500
+POLL_S = 0.05
+LOG_INTERVAL_S = 5.0
+REQUEST_TIMEOUT_MS = "105000"
+MAX_UNACKNOWLEDGED = 20_000
+METADATA_TIMEOUT_S = 60.0
+
+WINDOW = 1 << 20
+"""The most messages between the first that has not come back and the last sent: what bounds memory."""
+
+
+class Outstanding:
+    """Which messages are still to come back: one byte each, for a window of them. Used from two threads.
+
+    A key holds the low 32 bits of its message's index; the window says which index that is.
+    """
+
+    def __init__(self) -> None:
+        self._flags = bytearray(WINDOW)
+        self._lock = threading.Lock()
+        self.first = 0
+        """Every message before this one has come back."""
+        self.sent = 0
+        self.received = 0
+
+    def room(self) -> int:
+        """How many further messages may be sent."""
+        return WINDOW - (self.sent - self.first)
+
+    def send(self, count: int) -> None:
+        """The next ``count`` messages are under way; ``count`` is at most ``room()``."""
+        with self._lock:
+            for index in range(self.sent, self.sent + count):
+                self._flags[index % WINDOW] = 1
+            self.sent += count
+
+    def receive(self, keys: Sequence[int]) -> None:
+        """Messages with these keys have come back; repeats and strangers do not count."""
+        with self._lock:
+            flags, came = self._flags, 0
+            for key in keys:
+                slot = key % WINDOW
+                if flags[slot]:
+                    flags[slot] = 0
+                    came += 1
+            self.received += came
+            self._advance()
+
+    def _advance(self) -> None:
+        while self.first < self.sent:
+            start = self.first % WINDOW
+            end = min(start + self.sent - self.first, WINDOW)
+            found = self._flags.find(1, start, end)
+            self.first += (end if found < 0 else found) - start
+            if found >= 0:
+                return
+
+    def index_of(self, key: int) -> int:
+        """The index of a message under way by its key."""
+        return self.first + (key - self.first) % (1 << 8 * KEY_BYTES)
+
+
+class RoundTrip:
+    """One RoundTrip under way: this thread produces, another consumes."""
+
+    def __init__(self, spec: RoundTripWorkloadSpec, partitions: list[tuple[str, int]], channel: Channel) -> None:
+        self._spec, self._partitions, self._channel = spec, partitions, channel
+        self._generate = generator(spec.value_generator)
+        self._outstanding = Outstanding()
+        self._failed: deque[int] = deque()
+        self._acknowledged = 0
+        self._failure = ""
+        self._turn = 0
+        task_id, base = channel.task_id, {"bootstrap.servers": spec.bootstrap_servers}
+        base["request.timeout.ms"] = REQUEST_TIMEOUT_MS
+        self._producer = producer(
+            conf_of(
+                "producer", channel, {**base, "client.id": f"producer.{task_id}", "acks": "all"},
+                spec.common_client_conf, spec.producer_conf,
+            ), channel,
+        )  # fmt: skip
+        consumer_base = {
+            **base, "client.id": f"consumer.{task_id}", "group.id": f"round-trip-consumer-group-{task_id}",
+            "auto.offset.reset": "earliest", "max.poll.interval.ms": "100000",
+        }  # fmt: skip
+        conf = conf_of("consumer", channel, consumer_base, spec.common_client_conf, spec.consumer_conf)
+        self._at_once = conf.max_poll_records
+        self._consumer = consumer(conf, channel)
+        self._pace = Pace(per_second(spec.target_messages_per_sec), self._serve, channel.stop.is_set)
+
+    def status(self) -> dict[str, Any]:
+        """Upstream's RoundTripWorker.StatusData."""
+        return {"totalUniqueSent": self._outstanding.sent, "totalReceived": self._outstanding.received}
+
+    def run(self) -> None:
+        """Until every message has been acknowledged and has come back, or the workload is stopped."""
+        self._consumer.assign(_ends(self._consumer, self._partitions, self._channel))
+        consuming = threading.Thread(target=self._consume, name="consuming")
+        consuming.start()
+        try:
+            while not self._channel.stop.is_set() and not self._complete():
+                if not self._send():
+                    self._serve(POLL_S)
+        except KafkaException as failure:
+            self._failure = self._failure or reason(failure)
+        finally:
+            self._channel.stop.set()
+            consuming.join()
+        if self._failure:
+            raise WorkloadError(self._failure)
+
+    def _complete(self) -> bool:
+        wanted = self._spec.max_messages
+        return self._acknowledged >= wanted and self._outstanding.received >= wanted
+
+    def _send(self) -> int:
+        """Sends the next run, failed messages first; how many messages that was."""
+        room = min(MAX_UNACKNOWLEDGED - len(self._producer), RUN)
+        fresh = min(self._spec.max_messages - self._outstanding.sent, self._outstanding.room())
+        most = min(room, fresh + len(self._failed))
+        if most <= 0 or (count := self._pace.take(most)) == 0:
+            return 0
+        again = [self._failed.popleft() for _ in range(min(count, len(self._failed)))]
+        first, new = self._outstanding.sent, count - len(again)
+        self._outstanding.send(new)
+        self._hand_over([*again, *range(first, first + new)])
+        self._producer.poll(0)
+        return count
+
+    def _hand_over(self, indices: list[int]) -> None:
+        """Each index becomes a message to the next partition in turn; one the producer refuses is a failed one."""
+        runs: dict[str, list[dict[str, Any]]] = {}
+        wrap = (1 << 8 * KEY_BYTES) - 1
+        for index in indices:
+            topic, partition = self._partitions[self._turn % len(self._partitions)]
+            self._turn += 1
+            runs.setdefault(topic, []).append(
+                {
+                    "key": (index & wrap).to_bytes(KEY_BYTES, "little"), "value": self._generate(index),
+                    "partition": partition, "callback": self._on_delivery,
+                }
+            )  # fmt: skip
+        for topic, messages in runs.items():
+            if self._producer.produce_batch(topic, messages) < len(messages):
+                refused = [message["key"] for message in messages if "_error" in message]
+                self._failed.extend(self._outstanding.index_of(int.from_bytes(key, "little")) for key in refused)
+                self._producer.poll(0.01)
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self._acknowledged += 1
+            return
+        key = message.key()
+        self._channel.log(f"message {key!r} not acknowledged, sent again: {error.str()}")
+        self._failed.append(self._outstanding.index_of(int.from_bytes(key or b"", "little")))
+
+    def _serve(self, seconds: float) -> None:
+        self._producer.poll(min(seconds, POLL_S))
+
+    def _consume(self) -> None:
+        logged = time.monotonic()
+        try:
+            while not self._channel.stop.is_set():
+                first = self._consumer.poll(POLL_S)
+                if first is not None:
+                    rest = self._consumer.consume(self._at_once, 0)
+                    self._outstanding.receive(_keys([first, *rest]))
+                if time.monotonic() - logged > LOG_INTERVAL_S:
+                    logged = time.monotonic()
+                    waiting = self._outstanding.sent - self._outstanding.received
+                    self._channel.log(f"waiting for {waiting} message(s), from {self._outstanding.first} on")
+            self._consumer.close()
+        except (KafkaException, RuntimeError) as failure:
+            self._failure = reason(failure)
+            self._channel.stop.set()
+
+
+def _keys(messages: Sequence[Message]) -> Sequence[int]:
+    keys = [key for key in map(Message.key, messages) if key is not None and len(key) == KEY_BYTES]
+    return array("I", b"".join(keys))
+
+
+def _ends(client: Consumer, partitions: list[tuple[str, int]], channel: Channel) -> list[TopicPartition]:
+    """Where each partition ends now, so that what earlier runs left there is not taken for ours."""
+    deadline = time.monotonic() + METADATA_TIMEOUT_S
+    ends: list[TopicPartition] = []
+    for topic, number in partitions:
+        while True:
+            try:
+                _, end = client.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+                break
+            except KafkaException as failure:
+                if time.monotonic() > deadline or channel.stop.wait(0.1):
+                    raise WorkloadError(reason(failure)) from None
+        ends.append(TopicPartition(topic, number, end))
+    return ends
+
+
+def round_trip(spec: RoundTripWorkloadSpec, channel: Channel) -> None:
+    """Runs a RoundTrip until every message has come back or it is stopped. Raises WorkloadError."""
+    if spec.target_messages_per_sec <= 0:
+        raise WorkloadError("Can't have targetMessagesPerSec <= 0.")
+    active = materialize(spec.active_topics)
+    partitions = active_partitions(active)
+    if not partitions:
+        raise WorkloadError("You must specify at least one active topic.")
+    create_topics(active, spec.bootstrap_servers, spec.common_client_conf, spec.admin_client_conf, channel)
+    trip = RoundTrip(spec, partitions, channel)
+    with channel.reporting(trip.status):
+        trip.run()
+
+
+if __name__ == "__main__":
+    run(round_trip)
