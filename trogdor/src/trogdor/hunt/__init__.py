@@ -1,0 +1,1 @@
+"""Schedule after schedule until a check fails; then the smallest schedule that still fails."""
