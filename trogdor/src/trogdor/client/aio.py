@@ -72,7 +72,8 @@ class AsyncConnection:
 
     def _unreachable(self, error: BaseException) -> Unreachable:
         reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
-        return Unreachable(str(self.target), reason, self.daemon)
+        connected = not isinstance(error, aiohttp.ClientConnectorError)
+        return Unreachable(str(self.target), reason, self.daemon, connected)
 
 
 class _AsyncClient:

@@ -11,12 +11,14 @@ class ClientError(Exception):
 class Unreachable(ClientError):
     """Nobody answers at the address, or not in time."""
 
-    def __init__(self, address: str, reason: str, daemon: str = "coordinator") -> None:
+    def __init__(self, address: str, reason: str, daemon: str = "coordinator", connected: bool = True) -> None:
         super().__init__(
             f"no {daemon} answers at {address}: {reason}. Is it running, and is this its address (-t, $TROGDOR)?"
         )
         self.address = address
         self.reason = reason
+        self.connected = connected
+        """False: the request has certainly not arrived."""
 
 
 class DeadlineExceeded(ClientError):

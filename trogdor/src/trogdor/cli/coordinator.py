@@ -1,0 +1,59 @@
+"""``trogdor coordinator``: runs the daemon that keeps the tasks and knows the nodes."""
+
+import logging
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trogdor.cli.exits import ExitCode, Failure
+
+
+def command(
+    config: Annotated[
+        Path,
+        typer.Option(
+            "-c", "--config", "--coordinator.config", help="The configuration file: every node, as upstream's."
+        ),
+    ],
+    node: Annotated[str, typer.Option("-n", "--node-name", help="This node's name in the configuration.")],
+    run: Annotated[
+        str, typer.Option("--exec", metavar="SPEC", help="Run one task in the foreground, print its end, and exit.")
+    ] = "",
+    state: Annotated[
+        Path | None,
+        typer.Option(help="Directory of its store and Unix socket [/var/lib/trogdor/NODE, or below $XDG_STATE_HOME]."),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log more.")] = False,
+) -> None:
+    """Runs the coordinator: it keeps the tasks, knows the nodes, and tells each agent what to do, and when.
+
+    It listens on loopback and on the addresses that its own hostname in the configuration stands for, at
+    trogdor.coordinator.port (8889), and on coordinator.sock in its state directory. Tasks survive it; SIGTERM ends
+    every fault first. Settings of its node: trogdor.coordinator.store (a database URL; SQLite in the state directory
+    unless told), store.sync: full (survive power loss).
+    """
+    from pydantic import ValidationError
+
+    from trogdor.cli.document import read_document
+    from trogdor.coordinator.daemon import ConfigurationError, main, settings_of
+    from trogdor.coordinator.store import StoreError
+    from trogdor.http.server import ListenError
+    from trogdor.http.server import run as run_loop
+    from trogdor.spec import SpecError, parse
+    from trogdor.topology import TopologyError, read_topology
+
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        settings = settings_of(read_topology(config), node, state)
+        spec = parse(read_document(run)) if run else None
+        code = run_loop(main(settings, spec))
+    except (ConfigurationError, TopologyError, ValidationError, SpecError, ValueError) as error:
+        raise Failure(ExitCode.BAD_USAGE, str(error)) from None
+    except OSError as error:
+        raise Failure(ExitCode.BAD_USAGE, f"{error.filename or config}: {error.strerror}") from None
+    except (ListenError, StoreError) as error:
+        raise Failure(ExitCode.IMPOSSIBLE, str(error)) from None
+    raise typer.Exit(code)

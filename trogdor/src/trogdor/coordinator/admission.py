@@ -1,0 +1,84 @@
+"""What becomes of a spec before it is a task: where it runs, or why it cannot. Pure but for what it is given."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from trogdor.coordinator import java
+from trogdor.coordinator.nodes import Agent
+from trogdor.spec import Spec, SpecError, UnknownSpecClass, parse
+from trogdor.topology import Topology
+from trogdor.wire.errors import BadRequest
+
+
+class CannotRun(Exception):
+    """A task that is created DONE, with this error in upstream's words."""
+
+
+def nodes_for(spec: Spec, topology: Topology, agents: Mapping[str, Agent]) -> list[str]:
+    """The nodes that are to carry a spec out. Raises CannotRun for upstream's classes, BadRequest for our own."""
+    try:
+        return _nodes_for(spec, topology, agents)
+    except CannotRun as error:
+        if spec.is_upstream:
+            raise
+        raise BadRequest(str(error.__cause__ or error)) from None
+
+
+def _nodes_for(spec: Spec, topology: Topology, agents: Mapping[str, Agent]) -> list[str]:
+    try:
+        spec.check(topology)
+    except SpecError as error:
+        raise CannotRun(f"Failed to create TaskController: {error}") from error
+    try:
+        names = spec.target_nodes(topology)
+        if not names:
+            raise SpecError("No node names specified.")
+        if without := [name for name in names if name not in agents]:
+            raise SpecError(f"No agent is configured on {', '.join(without)}: its trogdor.agent.port is not set.")
+    except SpecError as error:
+        raise CannotRun(f"Unable to find nodes for task: {error}") from error
+    for name in names:
+        if agents[name].kind == "java" and (reason := java.refusal(name, spec)):
+            raise CannotRun(reason)
+    return names
+
+
+def problems_of(
+    document: Any, topology: Topology, agents: Mapping[str, Agent]
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Every problem of a spec in JSON, each with its path, and the nodes it would run on."""
+    if not isinstance(document, dict):
+        return [_problem("spec", "a JSON object is wanted")], []
+    try:
+        spec = parse(document)
+    except ValidationError as error:
+        return [_problem(_path(detail["loc"]), detail["msg"]) for detail in error.errors(include_url=False)], []
+    except UnknownSpecClass as error:
+        return [_problem("spec.class", str(error))], []
+    try:
+        names = _nodes_for(spec, topology, agents)
+    except CannotRun as error:
+        return [_problem("spec", str(error.__cause__ or error))], []
+    return [problem for name in names for problem in _problems_on(agents[name], spec)], names
+
+
+def _problems_on(agent: Agent, spec: Spec) -> list[dict[str, str]]:
+    name = agent.node.name
+    if not agent.up:
+        return [_problem("spec", f"node {name}: no agent answers at {agent.connection.target}")]
+    classes = agent.features.get("classes")
+    if agent.kind == "own" and classes is not None and spec.class_name not in classes:
+        missing = agent.features.get("missing") or {}
+        why = missing.get(spec.class_name) or "; ".join(f"{what}: {reason}" for what, reason in missing.items())
+        return [_problem("spec.class", f"node {name} cannot do this" + (f": {why}" if why else ""))]
+    return []
+
+
+def _problem(path: str, message: str) -> dict[str, str]:
+    return {"path": path, "message": message}
+
+
+def _path(steps: tuple[int | str, ...]) -> str:
+    return "spec" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)

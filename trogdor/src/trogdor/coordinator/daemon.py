@@ -1,0 +1,208 @@
+"""The coordinator's process: configuration, listening, signals, the end."""
+
+import asyncio
+import faulthandler
+import json
+import logging
+import os
+import signal
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trogdor.client.errors import ClientError
+from trogdor.coordinator.events import Events
+from trogdor.coordinator.identity import Identity
+from trogdor.coordinator.leases import Leases
+from trogdor.coordinator.resume import resume
+from trogdor.coordinator.routes import Routes
+from trogdor.coordinator.state import Phase, State, Task
+from trogdor.coordinator.store import Store
+from trogdor.coordinator.tasks import Tasks
+from trogdor.http.app import Application
+from trogdor.http.openapi import with_docs
+from trogdor.http.server import Server, addresses_of, bind, reach_beyond
+from trogdor.instant import Clock
+from trogdor.spec import Spec
+from trogdor.topology import DEFAULT_COORDINATOR_PORT, Node, Topology
+
+log = logging.getLogger(__name__)
+
+SOCKET = "coordinator.sock"
+STORE = "trogdor.coordinator.store"
+SYNC = "store.sync"
+END_FAULTS_S = 3.5
+"""Of the five seconds in which a coordinator ends, how long its agents have to acknowledge."""
+WITHDRAW_S = 1.0
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class ConfigurationError(Exception):
+    """A coordinator that cannot be started as configured; says what and where."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a coordinator is started with."""
+
+    topology: Topology
+    node: Node
+    state: Path
+    """The directory of its store, lock and Unix socket."""
+
+
+def settings_of(topology: Topology, node_name: str, state: Path | None = None) -> Settings:
+    """Raises ConfigurationError when there is no such node."""
+    node = topology.nodes.get(node_name)
+    if node is None:
+        raise ConfigurationError(
+            f"no node {node_name!r} in the configuration, only {', '.join(sorted(topology.nodes))}"
+        )
+    return Settings(topology, node, state or default_state(node_name))
+
+
+def default_state(node_name: str) -> Path:
+    """``/var/lib/trogdor/NODE`` as root, else below ``$XDG_STATE_HOME/trogdor``."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/trogdor") / node_name
+    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
+    return Path(home) / "trogdor" / node_name
+
+
+class Coordinator:
+    """Everything one coordinator is made of. ``start``, then ``ended``, then ``stop``."""
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self._settings = settings
+        self._clock = clock or Clock()
+        settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        node = settings.node
+        url = node.settings.get(STORE) or f"sqlite:///{settings.state / 'coordinator.db'}"
+        self.store = Store(url, node.settings.get(SYNC, "normal"), settings.state / "coordinator.lock")
+        self.ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        """Done once it is to end; whether the agents are to end too."""
+        self._keepers: list[asyncio.Task[None]] = []
+        self._server: Server | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Answers once this returns. Raises ListenError or StoreError."""
+        hostname = self._settings.node.hostname
+        port = self._settings.node.coordinator_port
+        listening = addresses_of(hostname)
+        sockets = bind(listening, DEFAULT_COORDINATOR_PORT if port is None else port)
+        self.port = sockets[0].getsockname()[1]
+        await self.store.open()
+        identity = Identity(self.store)
+        await identity.load()
+        events = Events(self.store, self._clock)
+        await events.load()
+        self.tasks = Tasks(self._settings.topology, self.store, events, self._clock, identity)
+        await resume(self.tasks)
+        leases = Leases(self.tasks)
+        leases.resume()
+        events.emit("coordinator-start", version=_version())
+        routes = Routes(self.tasks, leases, self._clock.wall_ms(), self.ended)
+        endpoints = with_docs("Trogdor coordinator", routes.endpoints())
+        self._server = Server(Application(endpoints, {hostname, self._settings.node.name, socket.gethostname()}))
+        await self._server.listen(sockets, self._settings.state / SOCKET)
+        self._keepers = [asyncio.create_task(agent.run()) for agent in self.tasks.agents.values()]
+        log.info("Starting coordinator process.")
+        self._say_who_can_inject(listening)
+
+    def _say_who_can_inject(self, listening: list[str]) -> None:
+        beyond = reach_beyond(listening)
+        log.info("listening on port %d and %s", self.port, self._settings.state / SOCKET)
+        if beyond:
+            log.warning(
+                "anyone who reaches port %d of %s can inject faults into %d nodes",
+                self.port, ", ".join(beyond), len(self.tasks.agents),
+            )  # fmt: skip
+
+    async def stop(self, stop_agents: bool = False) -> None:
+        """Ends every fault, disarms what waits (it stays PENDING in the store), and closes everything; within 5 s."""
+        if self._server is not None:
+            await self._end_faults()
+            if stop_agents:
+                await self._stop_agents()
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes everything and leaves the agents as they are."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        if self._server is not None:
+            await self._server.close(grace_s=0.3)
+        await self.store.close()
+
+    async def _end_faults(self) -> None:
+        unfinished = [task for task in self.tasks.by_id.values() if not task.is_final]
+        running = [task for task in unfinished if task.state is not State.PENDING]
+        ended = await self.tasks.end(running, END_FAULTS_S)
+        for task_id, nodes in ended["remaining"].items():
+            log.error("task %s: %s did not acknowledge its end; `trogdor heal` there", task_id, ", ".join(nodes))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._withdraw([task for task in unfinished if not task.is_final]), WITHDRAW_S)
+
+    async def _withdraw(self, tasks: list[Task]) -> None:
+        told = [worker for task in tasks for worker in task.active if worker.phase in (Phase.SHIPPED, Phase.ARMED)]
+        agents = self.tasks.agents
+        await asyncio.gather(*(agents[worker.node].withdraw(worker) for worker in told if agents[worker.node].up))
+
+    async def _stop_agents(self) -> None:
+        agents = [agent for agent in self.tasks.agents.values() if agent.up]
+        await asyncio.gather(*(_shutdown(agent) for agent in agents))
+
+
+async def _shutdown(agent: Any) -> None:
+    from trogdor.client.calls import Call
+
+    with suppress(ClientError):
+        await agent.connection.send(Call("PUT", "/agent/shutdown"), 1.0)
+
+
+def _version() -> str:
+    from trogdor import __version__
+
+    return __version__
+
+
+async def main(settings: Settings, run: Spec | None = None) -> int:
+    """A coordinator until it is told to end, or with ``run`` until that task is done; returns the exit code."""
+    faulthandler.enable()
+    coordinator = Coordinator(settings)
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, _on_signal, number, coordinator)
+    try:
+        await coordinator.start()
+        if run is not None:
+            return await _run_one(coordinator, run)
+        await coordinator.ended
+        return 0
+    finally:
+        ended = coordinator.ended
+        await coordinator.stop(ended.result() if ended.done() and not ended.cancelled() else False)
+        log.info("Stopped coordinator process.")
+
+
+def _on_signal(number: signal.Signals, coordinator: Coordinator) -> None:
+    log.warning("Running shutdown hooks: %s", number.name)
+    if not coordinator.ended.done():
+        coordinator.ended.set_result(False)
+
+
+async def _run_one(coordinator: Coordinator, spec: Spec) -> int:
+    """Runs one task in the foreground and prints its end."""
+    task_id = f"exec-{coordinator.tasks.clock.wall_ms()}"
+    await coordinator.tasks.create(task_id, spec)
+    task = coordinator.tasks.by_id[task_id]
+    done = asyncio.ensure_future(coordinator.tasks.until_final([task], 10**9))
+    either: list[asyncio.Future[Any]] = [done, coordinator.ended]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    done.cancel()
+    print(json.dumps(json.loads(task.shown()), indent=2))
+    return 0 if task.is_final and not task.error else 1

@@ -1,0 +1,82 @@
+"""The one ordered stream of what happened: stored, and followed by any number of readers."""
+
+import json
+from collections import deque
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import sqlalchemy as sa
+
+from trogdor.coordinator.state import dump
+from trogdor.coordinator.store import EVENTS, Store
+from trogdor.http.sse import Event, Feed
+from trogdor.instant import Clock
+
+KEPT_IN_MEMORY = 10_000
+KEPT = 200_000
+PRUNE_EVERY = 20_000
+MAX_ANSWER = 10_000
+
+
+class Events:
+    """Numbers what happens, and hands it to the store and to those who follow."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._next = 1
+        self._recent: deque[dict[str, Any]] = deque(maxlen=KEPT_IN_MEMORY)
+        self._feeds: set[Feed] = set()
+
+    async def load(self) -> None:
+        """Takes up the numbering where the store ends."""
+        rows = await self._store.read(sa.select(EVENTS).order_by(EVENTS.c.seq.desc()).limit(KEPT_IN_MEMORY))
+        self._recent.extend(json.loads(row["body"]) for row in reversed(rows))
+        if rows:
+            self._next = rows[0]["seq"] + 1
+
+    def emit(self, kind: str, source: str = "coordinator", **fields: Any) -> None:
+        """Something happened now. Fields that are None are left out."""
+        seq = self._next
+        event: dict[str, Any] = {"seq": seq, "atMs": self._clock.wall_ms(), "source": source, "type": kind}
+        event |= {name: value for name, value in fields.items() if value is not None}
+        self._next += 1
+        self._recent.append(event)
+        self._store.put(EVENTS, seq, {"seq": seq, "body": dump(event)})
+        if seq % PRUNE_EVERY == 0:
+            self._store.prune_events(seq - KEPT)
+        for feed in self._feeds:
+            feed.put(_as_sse(event))
+
+    async def after(self, seq: int, limit: int) -> list[dict[str, Any]]:
+        """At most ``limit`` events after a number, oldest first."""
+        limit = min(limit, MAX_ANSWER) if limit > 0 else MAX_ANSWER
+        if self._recent and seq + 1 < self._recent[0]["seq"] and self._recent[0]["seq"] > 1:
+            query = sa.select(EVENTS).where(EVENTS.c.seq > seq).order_by(EVENTS.c.seq).limit(limit)
+            return [json.loads(row["body"]) for row in await self._store.read(query)]
+        return [event for event in self._recent if event["seq"] > seq][:limit]
+
+    async def follow(self, seq: int) -> AsyncGenerator[Event, None]:
+        """Every event after a number, and then each as it comes."""
+        feed = Feed()
+        self._feeds.add(feed)
+        try:
+            sent = seq
+            while missed := await self.after(sent, MAX_ANSWER):
+                for event in missed:
+                    sent = event["seq"]
+                    yield _as_sse(event)
+            async for following in feed:
+                if int(following.id) > sent:
+                    yield following
+        finally:
+            self._feeds.discard(feed)
+
+    @property
+    def last(self) -> int:
+        """The number of the latest event."""
+        return self._next - 1
+
+
+def _as_sse(event: dict[str, Any]) -> Event:
+    return Event(event["type"], event, str(event["seq"]))

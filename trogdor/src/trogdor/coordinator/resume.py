@@ -1,0 +1,56 @@
+"""After a restart: the tasks as the store has them, each taken up where it was."""
+
+import json
+import logging
+
+import sqlalchemy as sa
+
+from trogdor.coordinator.state import Phase, State, Task, Worker
+from trogdor.coordinator.store import TASKS, WORKERS, rows_by
+from trogdor.coordinator.tasks import Tasks
+from trogdor.instant import NS_PER_MS
+
+log = logging.getLogger(__name__)
+
+
+async def resume(tasks: Tasks) -> None:
+    """Reads every task from the store and sees to those that are not final. Their agents are asked when met."""
+    rows = await tasks.store.read(sa.select(TASKS).order_by(TASKS.c.seq))
+    workers = rows_by(await tasks.store.read(sa.select(WORKERS).order_by(WORKERS.c.id)), "task_seq")
+    for row in rows:
+        task = _task(row, tasks)
+        for entry in workers.get(task.seq, []):
+            if entry["node"] in tasks.agents:
+                task.workers[entry["node"]] = Worker.from_row(entry, task)
+            elif entry["phase"] != Phase.DONE and not task.error:
+                task.error = f"node {entry['node']} is not in the configuration any more"
+        tasks.take_up(task)
+    unfinished = sum(not task.is_final for task in tasks.by_id.values())
+    if rows:
+        log.info("resumed %d tasks from the store, %d of them not done", len(rows), unfinished)
+
+
+def _task(row: dict[str, object], tasks: Tasks) -> Task:
+    spec = json.loads(str(row["spec"]))
+    start_ns = tasks.clock.boot_ns() + spec["startMs"] * NS_PER_MS - tasks.clock.wall_ns()
+    return Task(
+        seq=_whole(row["seq"]),
+        id=str(row["id"]),
+        original=str(row["original"]),
+        effective=str(row["spec"]),
+        start_boot_ns=start_ns,
+        end_boot_ns=start_ns + spec["durationMs"] * NS_PER_MS,
+        parent=None if row["parent"] is None else _whole(row["parent"]),
+        state=State(str(row["state"])),
+        started_ms=_whole(row["started_ms"]),
+        done_ms=_whole(row["done_ms"]),
+        cancelled=bool(row["cancelled"]),
+        destroyed=bool(row["destroyed"]),
+        error=str(row["error"]),
+        lease=str(row["lease"]),
+    )
+
+
+def _whole(value: object) -> int:
+    assert isinstance(value, int)
+    return value

@@ -1,0 +1,183 @@
+"""Tasks and their workers as the coordinator knows them: a task's state is a fold over its workers'."""
+
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trogdor.spec import Spec, parse
+
+Json = Any
+
+
+class State(enum.StrEnum):
+    """Upstream's states of a task."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    STOPPING = "STOPPING"
+    DONE = "DONE"
+
+
+class Phase(enum.StrEnum):
+    """How far a worker has come; the store keeps the last one that its agent has acknowledged."""
+
+    NEW = "NEW"
+    """No agent has been told of it."""
+    SHIPPED = "SHIPPED"
+    """Its agent may have been told of it: from here on it may fire."""
+    ARMED = "ARMED"
+    """Its agent waits for the instant."""
+    RUNNING = "RUNNING"
+    """It has fired."""
+    DONE = "DONE"
+    """It is over, and nothing of it remains unless its error says so."""
+
+
+@dataclass(eq=False, slots=True)
+class Worker:
+    """One node's share of a task."""
+
+    id: int
+    task: "Task"
+    node: str
+    phase: Phase = Phase.NEW
+    started_ms: int = -1
+    done_ms: int = -1
+    status: Json = "receiving"
+    error: str = ""
+    shipped_boot_ns: int = 0
+    """When its agent was last told of it, by our CLOCK_BOOTTIME; 0: not yet; −1: unknown, it is from the store."""
+
+    def to_row(self) -> dict[str, Any]:
+        """As the store keeps it."""
+        return {
+            "id": self.id,
+            "task_seq": self.task.seq,
+            "node": self.node,
+            "phase": self.phase.value,
+            "started_ms": self.started_ms,
+            "done_ms": self.done_ms,
+            "error": self.error,
+            "status": dump(self.status),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any], task: "Task") -> "Worker":
+        """Reads back what ``to_row`` wrote."""
+        return cls(
+            id=row["id"],
+            task=task,
+            node=row["node"],
+            phase=Phase(row["phase"]),
+            started_ms=row["started_ms"],
+            done_ms=row["done_ms"],
+            status=json.loads(row["status"]),
+            error=row["error"],
+            shipped_boot_ns=0 if row["phase"] == Phase.NEW else -1,
+        )
+
+
+@dataclass(eq=False, slots=True)
+class Task:
+    """A spec with an id, a state, a place in time. ``original`` and ``effective`` are JSON texts of specs."""
+
+    seq: int
+    id: str
+    original: str
+    effective: str
+    start_boot_ns: int
+    end_boot_ns: int
+    parent: int | None = None
+    state: State = State.PENDING
+    started_ms: int = -1
+    done_ms: int = -1
+    cancelled: bool = False
+    destroyed: bool = False
+    error: str = ""
+    lease: str = ""
+    workers: dict[str, Worker] = field(default_factory=dict)
+    children: "list[Task] | None" = None
+    """For a composite, its tasks once they are known."""
+    _spec: Spec | None = None
+    _shown: bytes | None = None
+    _named: bytes | None = None
+
+    @property
+    def spec(self) -> Spec:
+        """What is asked for, at the instant it is asked for."""
+        if self._spec is None:
+            self._spec = parse(json.loads(self.effective))
+        return self._spec
+
+    @property
+    def active(self) -> list[Worker]:
+        """The workers that are not done."""
+        return [worker for worker in self.workers.values() if worker.phase is not Phase.DONE]
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state is State.DONE
+
+    def touch(self) -> None:
+        """To be called after every change: what is shown is made anew."""
+        self._shown = self._named = None
+
+    def shown(self) -> bytes:
+        """As upstream's TaskState in JSON, kept until something changes."""
+        if self._shown is None:
+            self._shown = self._show().encode()
+        return self._shown
+
+    def named(self) -> bytes:
+        """``"id":shown``, as one row of ``GET /coordinator/tasks``."""
+        if self._named is None:
+            self._named = dump(self.id).encode() + b":" + self.shown()
+        return self._named
+
+    def _show(self) -> str:
+        parts = [f'{{"state":"{self.state}","spec":{self.effective}']
+        if self.state is not State.PENDING:
+            parts.append(f'"startedMs":{self.started_ms}')
+        if self.state is State.DONE:
+            parts.append(f'"doneMs":{self.done_ms}')
+            if self.error:
+                parts.append(f'"error":{dump(self.error)}')
+            parts.append(f'"cancelled":{"true" if self.cancelled else "false"}')
+        if self.state is State.PENDING:
+            parts.append('"status":null')
+        elif self.started_ms >= 0:
+            parts.append(f'"status":{dump(self.status())}')
+        return ",".join(parts) + "}"
+
+    def status(self) -> Json:
+        """One node: its worker's own; many: node → status. A composite shows its children, by id."""
+        if self.children is not None:
+            return {"children": {child.id: json.loads(child.shown()) for child in self.children}}
+        if len(self.workers) == 1:
+            return next(iter(self.workers.values())).status
+        return {node: worker.status for node, worker in sorted(self.workers.items())}
+
+    def to_row(self) -> dict[str, Any]:
+        """As the store keeps it."""
+        return {
+            "seq": self.seq,
+            "id": self.id,
+            "parent": self.parent,
+            "original": self.original,
+            "spec": self.effective,
+            "state": self.state.value,
+            "started_ms": self.started_ms,
+            "done_ms": self.done_ms,
+            "cancelled": self.cancelled,
+            "destroyed": self.destroyed,
+            "error": self.error,
+            "lease": self.lease,
+        }
+
+
+def dump(value: Json) -> str:
+    """JSON as upstream writes it: compact, keys in their order."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
