@@ -49,9 +49,10 @@ class Fault:
     plan: Callable[[Any, Scene, Any, Term], Plan]
     """``plan(spec, scene, facts, term)``: pure. Raises SpecError."""
     text: tuple[str, str]
-    """Upstream's status words while it holds and after; ``{spec.…}`` fields are filled in."""
+    """Upstream's status words while it holds and after: ``str.format`` with ``spec`` and ``task_id``."""
     replan_ms: int = 0
-    """While the fault holds, facts are looked up and planned again this often; 0: never."""
+    """While the fault holds, facts are looked up and planned again this often; 0: never. Claims whose id is new are
+    admitted and fired; those that are planned no longer stay. An error then is none of the task's."""
 
 
 class Platform(Protocol):
@@ -61,3 +62,6 @@ class Platform(Protocol):
     faults: Mapping[type[Spec], Fault]
     kinds: Mapping[str, str]
     """Kind of claim → ``module:Class`` of its resource; loaded only when a journal or a plan names the kind."""
+
+    def missing(self) -> Mapping[str, str]:
+        """What this machine lacks, by name, and where to get it: for ``/agent/features`` and ``doctor``."""

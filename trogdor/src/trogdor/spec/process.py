@@ -32,6 +32,9 @@ class ProcessMatch(Document):
     user: StrictStr = Field("", max_length=255, description="The name or number of the user it runs as.")
     java_main: StrictStr = Field("", max_length=1000, description="The Java main class or jar.")
 
+    def __str__(self) -> str:
+        return ", ".join(f"{field} {value}" for field, value in self.to_json().items())
+
 
 class ProcessPauseFaultSpec(Spec, name="trogdor.fault.ProcessPauseFaultSpec"):
     """Stops processes found by name, command line, pid file, user or Java main class; they go on at the end."""

@@ -1,0 +1,32 @@
+"""What Linux can do: its faults by spec class, its kinds of resources, and what this machine lacks for them."""
+
+from collections.abc import Mapping
+
+from trogdor.claim.model import CannotInject
+from trogdor.platform.base import Fault
+from trogdor.platform.linux import network, nft, process
+from trogdor.spec import Spec
+
+KINDS = {
+    "nft": "trogdor.platform.linux.cut:Cut",
+    "process": "trogdor.platform.linux.stop:Stop",
+}
+
+
+class Linux:
+    """The platform of Linux machines and of namespaces on them."""
+
+    name = "linux"
+    faults: Mapping[type[Spec], Fault] = {fault.spec: fault for fault in (*network.FAULTS, *process.FAULTS)}
+    kinds: Mapping[str, str] = KINDS
+
+    def missing(self) -> Mapping[str, str]:
+        """What this machine lacks, by name, and where to get it."""
+        try:
+            nft.library()
+        except CannotInject as why:
+            return {"nft": str(why)}
+        return {}
+
+
+PLATFORM = Linux()
