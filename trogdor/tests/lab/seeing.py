@@ -5,11 +5,13 @@ It shares nothing with Trogdor's own probes. Times are nanoseconds of CLOCK_BOOT
 
 from __future__ import annotations
 
+import select
 import selectors
 import socket
 import struct
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,6 +35,7 @@ class Listener:
         self._tcp.listen(1024)
         self._udp = self._bound(socket.SOCK_DGRAM, port)
         self.ports = {"tcp": self._tcp.getsockname()[1], "udp": self._udp.getsockname()[1]}
+        self._reading = threading.Lock()
         self._done, self._finish = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -59,15 +62,22 @@ class Listener:
                     self._take(key.fileobj)
 
     def _take(self, ready: object) -> None:
-        try:
+        with self._reading, suppress(OSError):
             while True:
                 if ready is self._tcp:
                     self._tcp.accept()[0].close()
                 else:
                     payload = self._udp.recv(2048)
                     self.arrived.setdefault(payload, now_ns())
-        except OSError:
-            return
+
+    def settle(self, quiet_s: float = 0.05) -> None:
+        """Return when all that came has been read, and nothing more came for a moment."""
+        since = time.monotonic()
+        while time.monotonic() < since + quiet_s:
+            with self._reading:
+                if select.select([self._udp], [], [], 0)[0]:
+                    since = time.monotonic()
+            time.sleep(0.001)
 
     def close(self) -> None:
         self._finish.close()
@@ -145,12 +155,12 @@ class Watch:
             except OSError:
                 continue
 
-    def close(self, settle_s: float = 0.1) -> None:
+    def close(self) -> None:
         """Stop, and wait for what is still on its way."""
         self._stop.set()
         self._thread.join()
         self._socket.close()
-        time.sleep(settle_s)
+        self._target.settle()
 
     def changes(self) -> list[Change]:
         """What was seen, from the first packet on."""

@@ -19,7 +19,7 @@ from trogdor.lab import daemons, runtime
 from trogdor.lab.node import Node, NodeProcess
 from trogdor.lab.plan import COORDINATOR, OWN_DIRECTORIES, Plan, plan_nodes
 from trogdor.lab.reasons import explain
-from trogdor.lab.runtime import LabError
+from trogdor.lab.runtime import LabError, UnknownLab
 
 if TYPE_CHECKING:
     from trogdor.client import AgentClient, Client
@@ -85,7 +85,7 @@ class Lab:
         if name is None or name not in running:
             up = ", ".join(running) or "none"
             wanted = f"no lab {name!r} is up" if name else "which lab?" if running else "no lab is up"
-            raise LabError(f"{wanted} (up: {up}); `trogdor lab up 3` starts one")
+            raise UnknownLab(f"{wanted} (up: {up}); `trogdor lab up 3` starts one")
         lab = cls.__new__(cls)
         lab._attach(running[name])
         return lab
@@ -102,7 +102,7 @@ class Lab:
         """A node, or the coordinator's, by name. Raises LabError with the names there are."""
         everyone = {**self.nodes, COORDINATOR: self.coordinator}
         if name not in everyone:
-            raise LabError(f"no node {name!r} in lab {self.name}; there are {', '.join(everyone)}")
+            raise UnknownLab(f"no node {name!r} in lab {self.name}; there are {', '.join(everyone)}")
         return everyone[name]
 
     def topology(self) -> dict[str, Any]:
@@ -116,6 +116,23 @@ class Lab:
         or does not answer within a minute.
         """
         return daemons.start(self)
+
+    def describe(self) -> dict[str, Any]:
+        """The lab for programs: its name, where its coordinator is reached, and each node."""
+        return {
+            "name": self.name,
+            "target": self.target,
+            "state": str(self.state),
+            "nodes": {
+                node.name: {
+                    "address": node.address,
+                    "address6": node.address6,
+                    "pid": node.pid,
+                    "directory": str(node.directory),
+                }
+                for node in [*self.nodes.values(), self.coordinator]
+            },
+        }
 
     @property
     def target(self) -> str:

@@ -23,6 +23,10 @@ class LabError(Exception):
     """A lab that cannot be: what, why, and what to do about it."""
 
 
+class UnknownLab(LabError):
+    """A lab or node that is not there, or a name that cannot be given."""
+
+
 def runtime_directory() -> Path:
     """`/run/trogdor` for root, else `$XDG_RUNTIME_DIR/trogdor`, else `/tmp/trogdor-UID`; made if missing.
 
@@ -81,7 +85,7 @@ def reserve(name: str | None) -> tuple[Path, int]:
     left whose keeper was killed is removed first. Raises LabError for a bad or taken name.
     """
     if name is not None and not _NAME.fullmatch(name):
-        raise LabError(f"bad lab name {name!r}: 1 to 31 letters, digits, '.', '_' and '-'")
+        raise UnknownLab(f"bad lab name {name!r}: 1 to 31 letters, digits, '.', '_' and '-'")
     top = runtime_directory()
     with _locked(top):
         for directory in [entry for entry in top.iterdir() if entry.is_dir()]:
@@ -91,10 +95,19 @@ def reserve(name: str | None) -> tuple[Path, int]:
         try:
             directory.mkdir(mode=0o700)
         except FileExistsError:
-            raise LabError(f"a lab {name!r} is up already; `trogdor lab down {name}` ends it") from None
+            raise UnknownLab(f"a lab {name!r} is up already; `trogdor lab down {name}` ends it") from None
         lock = os.open(directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
     return directory, lock
+
+
+def free_name() -> str:
+    """`lab1`, or the first of `lab2`, `lab3`, … that no lab has."""
+    top = runtime_directory()
+    number = 1
+    while (top / f"lab{number}").exists():
+        number += 1
+    return f"lab{number}"
 
 
 def keeper_pid(directory: Path) -> int | None:
