@@ -167,6 +167,10 @@ class FiringThread:
             os.eventfd_write(self._wake_fd, 1)
         return timer
 
+    def now_ns(self) -> int:
+        """Now, by the clock whose instants it keeps."""
+        return self._clock.boot_ns()
+
     def close(self) -> None:
         """Ends the thread; what still waits is never called."""
         self._closing = True

@@ -26,7 +26,8 @@ class FaultStatus(BaseModel):
     undone_by: UndoneBy | None = None
     via: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
-    uncertainty_ms: float | None = None
+    notes: tuple[str, ...] = ()
+    """What else a reader should know: who came late, what somebody else had changed and was left alone."""
 
     def to_json(self) -> dict[str, Any]:
         """As it goes on the wire: every key, in order, so that readers need not ask which are there."""

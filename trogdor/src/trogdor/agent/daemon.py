@@ -1,0 +1,194 @@
+"""The agent as a process: what it opens, in which order, and how it ends."""
+
+import asyncio
+import faulthandler
+import gc
+import importlib.util
+import logging
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from trogdor.agent.command import Spawner
+from trogdor.agent.place import AgentPlace, Places, open_place
+from trogdor.agent.routes import Routes
+from trogdor.agent.workers import Setting, Workers
+from trogdor.claim.ledger import Watcher
+from trogdor.http.app import Application
+from trogdor.http.server import Server, addresses_of, bind, reach_beyond
+from trogdor.instant import MOST_URGENT, Clock, FiringThread, raise_session, set_niceness
+from trogdor.platform.base import Platform
+from trogdor.topology import DEFAULT_AGENT_PORT, Node, Topology
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 0.5
+REARM_S = 3600.0
+WORKERS_END_S = 3.0
+REQUESTS_END_S = 1.0
+SOCKET = "agent.sock"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an agent is started with."""
+
+    topology: Topology
+    node: Node
+    state_dir: Path
+    """Below it each node that the agent serves has a directory of its own."""
+    socket: Path | None = None
+    """Where its Unix socket is; ``agent.sock`` in the node's directory unless told."""
+
+
+def default_state_dir() -> Path:
+    """``/var/lib/trogdor`` as root, else ``$XDG_STATE_HOME/trogdor``."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/trogdor")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "trogdor"
+
+
+class Agent:
+    """An agent that is being run: ``open`` before the event loop, then ``serve`` on it."""
+
+    def __init__(
+        self, options: Options, platform: Platform, watcher: Watcher | None, clock: Clock | None = None
+    ) -> None:
+        self.clock = clock or Clock()
+        self._options = options
+        self._platform = platform
+        self._watcher = watcher
+        self._niceness = os.getpriority(os.PRIO_PROCESS, 0)
+        self._ended = asyncio.Event()
+        self.answering = asyncio.Event()
+        """Set once it answers."""
+        self._notes: dict[str, str] = {}
+        self._own = self._open(options.node)
+        self.workers: Workers
+
+    def _open(self, node: Node) -> AgentPlace:
+        return open_place(node, self._options.state_dir, self._platform.kinds, self.clock, self._watcher)
+
+    def shut_down(self) -> None:
+        """Asks it to end every fault, and then itself."""
+        self._ended.set()
+
+    async def serve(self) -> None:
+        """Answers until it is asked to end. Raises ListenError."""
+        server, beating, firing = await self._start()
+        try:
+            await self._ended.wait()
+        finally:
+            await self._end(server, beating, firing)
+
+    async def _start(self) -> tuple[Server, "asyncio.Task[None]", FiringThread]:
+        node = self._options.node
+        firing = FiringThread(self.clock, urgent=True)
+        if refused := firing.refused or set_niceness(MOST_URGENT):
+            self._notes["priority"] = refused
+        raise_session()
+        addresses = addresses_of(node.hostname)
+        sockets = bind(addresses, DEFAULT_AGENT_PORT if node.agent_port is None else node.agent_port)
+        port: int = sockets[0].getsockname()[1]
+        self.places = Places(self._open, self._own, self._options.topology.nodes)
+        self._own.eyes.start()
+        self._spawner = Spawner(self._niceness)
+        setting = Setting(self.clock, firing, self._options.topology, self._platform, self.places, self._spawner, port)
+        self.workers = Workers(setting)
+        routes = Routes(setting, self.workers, self.shut_down, self._notes)
+        server = Server(Application(routes.table(), [node.hostname, node.name, socket.gethostname()]))
+        await server.listen(sockets, self._options.socket or self._own.directory / SOCKET)
+        beating = asyncio.create_task(self._beat())
+        _say_who_can_inject(addresses, port)
+        gc.collect()
+        gc.freeze()
+        self.answering.set()
+        print("Starting agent process.", flush=True)
+        return server, beating, firing
+
+    async def _beat(self) -> None:
+        """Tells the warden that this event loop lives, and once an hour has the kernel's own ends put off."""
+        beats = 0
+        while True:
+            beats += 1
+            for place in list(self.places.open.values()):
+                place.ledger.heartbeat()
+                if beats % round(REARM_S / HEARTBEAT_S) == 0:
+                    await asyncio.to_thread(place.ledger.rearm)
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _end(self, server: Server, beating: "asyncio.Task[None]", firing: FiringThread) -> None:
+        log.info("ending every fault")
+        late = await self.workers.close(WORKERS_END_S)
+        for worker in late:
+            log.warning(
+                "worker %d of task %s has not ended in time; its claims are released", worker.id, worker.term.task_id
+            )
+        for place in self.places.open.values():
+            await asyncio.to_thread(place.ledger.close)
+        beating.cancel()
+        firing.close()
+        await server.close(REQUESTS_END_S)
+        for place in self.places.open.values():
+            place.eyes.close()
+        self._spawner.close()
+        log.info("the agent ends; no fault is left")
+
+
+def _say_who_can_inject(addresses: list[str], port: int) -> None:
+    if beyond := reach_beyond(addresses):
+        where = ", ".join(f"[{address}]:{port}" if ":" in address else f"{address}:{port}" for address in beyond)
+        log.warning(
+            "anyone who reaches %s can cut this node off, stop its processes and run its allowed commands; "
+            "keep the port to trusted machines, or give the node the hostname localhost and use the Unix socket",
+            where,
+        )
+
+
+def run(options: Options) -> int:
+    """Runs an agent until it is told to end; its exit code. Raises what ``Ledger.open`` and ``bind`` raise."""
+    from trogdor.http.server import run as run_loop
+
+    agent = open_agent(options)
+    run_loop(serve_until_signalled(agent))
+    return 0
+
+
+def open_agent(options: Options) -> Agent:
+    """An agent of this machine's platform; what an earlier one left has been undone when this returns.
+
+    The warden, a process of its own, is started before there is an event loop or a thread.
+    """
+    from trogdor.platform.linux import PLATFORM
+
+    faulthandler.enable()
+    return Agent(options, PLATFORM, _warden())
+
+
+def _warden() -> Watcher | None:
+    if importlib.util.find_spec("trogdor.warden") is None:
+        return None
+    watcher: Watcher = importlib.import_module("trogdor.warden").Warden()
+    return watcher
+
+
+async def serve_until_signalled(agent: Agent) -> None:
+    loop = asyncio.get_running_loop()
+
+    def signalled(number: signal.Signals) -> None:
+        log.warning("%s: the agent ends every fault, then itself", number.name)
+        agent.shut_down()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, signalled, number)
+    await agent.serve()
+
+
+def set_up_logging() -> None:
+    """Logs to standard error."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for noisy in ("uvicorn.error", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

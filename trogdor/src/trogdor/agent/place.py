@@ -1,0 +1,84 @@
+"""The places one agent serves: each a node with a ledger of its own, in its own namespaces."""
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from trogdor.claim.ledger import Ledger, Watcher
+from trogdor.claim.place import Place
+from trogdor.instant import Clock
+from trogdor.probe.eyes import Eyes
+from trogdor.topology import Node
+
+
+@dataclass(frozen=True)
+class AgentPlace:
+    """A node that this agent serves."""
+
+    node: Node
+    place: Place
+    ledger: Ledger
+    eyes: Eyes
+    directory: Path
+
+
+class Places:
+    """The agent's own node, open from the start, and others, opened when a worker first asks for one."""
+
+    def __init__(self, open_place: Callable[[Node], AgentPlace], own: AgentPlace, nodes: Mapping[str, Node]) -> None:
+        self._open_place = open_place
+        self._nodes = nodes
+        self._opening: dict[str, asyncio.Future[AgentPlace]] = {}
+        self.own = own
+        self.open: dict[str, AgentPlace] = {own.node.name: own}
+
+    def served(self) -> list[str]:
+        """The names of the nodes this agent can serve: its own, and those whose place is inside its machine."""
+        inside = [node.name for node in self._nodes.values() if not node.place.is_here]
+        return [self.own.node.name, *sorted(set(inside) - {self.own.node.name})]
+
+    async def find(self, name: str) -> AgentPlace:
+        """The place of a node; empty: the agent's own. Raises KeyError, or OSError when it cannot be entered."""
+        if not name or name in self.open:
+            return self.open[name or self.own.node.name]
+        if name not in self.served():
+            raise KeyError(name)
+        if name not in self._opening:
+            self._opening[name] = asyncio.ensure_future(asyncio.to_thread(self._open_place, self._nodes[name]))
+        try:
+            opened = await asyncio.shield(self._opening[name])
+        finally:
+            self._opening.pop(name, None)
+        if name not in self.open:
+            self.open[name] = opened
+            opened.eyes.start()
+        return self.open[name]
+
+
+def open_place(
+    node: Node, state_dir: Path, kinds: Mapping[str, str], clock: Clock, watcher: Watcher | None
+) -> AgentPlace:
+    """Opens a node's ledger in its namespaces; undoes what an earlier agent left there. Raises OSError and others."""
+    place = Place.here() if node.place.is_here else Place.of_process(_pid_of(node))
+    eyes = Eyes(node.name, clock, place.entered)
+    ledger = Ledger.open(state_dir, node.name, kinds, clock=clock.boot_ns, place=place, watcher=watcher)
+    return AgentPlace(node, place, ledger, eyes, state_dir / node.name)
+
+
+def _pid_of(node: Node) -> int:
+    if node.place.pid is not None:
+        return node.place.pid
+    for program in ("docker", "podman", "nerdctl"):
+        if (found := shutil.which(program)) is None:
+            continue
+        asked = [found, "inspect", "--format", "{{.State.Pid}}", str(node.place.container)]
+        answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
+        if answer.returncode == 0 and answer.stdout.strip().isdecimal() and int(answer.stdout) > 0:
+            return int(answer.stdout)
+    raise OSError(
+        f"node {node.name}: no running container {node.place.container!r} was found by docker, podman or nerdctl; "
+        f'a pid is understood too: "place": {{"pid": …}}'
+    )

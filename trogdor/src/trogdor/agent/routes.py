@@ -1,0 +1,154 @@
+"""The agent's routes: upstream's, and our own."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+
+from trogdor import __version__
+from trogdor.agent import workers as refusing
+from trogdor.agent import workloads
+from trogdor.agent.workers import Setting, Workers
+from trogdor.http.app import Endpoint, query_long
+from trogdor.http.openapi import with_docs
+from trogdor.http.sse import EventStream
+from trogdor.spec import REGISTRY
+from trogdor.spec.task import NoOpTaskSpec
+from trogdor.wire import messages
+from trogdor.wire.messages import ArmWorkerRequest, CreateWorkerRequest, Empty, LeaseRequest, StopWorkerRequest
+
+Json = Any
+
+
+class Routes:
+    """What each route of an agent does."""
+
+    def __init__(
+        self, setting: Setting, workers: Workers, shut_down: Callable[[], None], notes: dict[str, str]
+    ) -> None:
+        """``notes``: what is missing on this machine, and why that matters."""
+        self._of = setting
+        self._workers = workers
+        self._shut_down = shut_down
+        self._notes = notes
+        self._start_ms = setting.clock.wall_ms()
+
+    def table(self) -> list[Endpoint]:
+        """Every route."""
+        return with_docs(
+            "Trogdor agent",
+            [
+                Endpoint("GET", "/agent/status", self.status, "The agent's workers."),
+                Endpoint("GET", "/agent/uptime", self.uptime, "When it was started, and its clock."),
+                Endpoint("POST", "/agent/worker/create", self.create, "Starts a worker at once.", CreateWorkerRequest),
+                Endpoint("PUT", "/agent/worker/stop", self.stop, "Stops a worker.", StopWorkerRequest),
+                Endpoint("DELETE", "/agent/worker", self.destroy, "Stops a worker and forgets it.", query=_WORKER_ID),
+                Endpoint("PUT", "/agent/shutdown", self.shutdown, "Ends every fault, then the agent."),
+                Endpoint("GET", "/agent/features", self.features, "What this agent is and can do (ours)."),
+                Endpoint("POST", "/agent/worker/arm", self.arm, "Prepares a worker ahead (ours).", ArmWorkerRequest),
+                Endpoint("POST", "/agent/lease", self.lease, "Renews a coordinator's lease (ours).", LeaseRequest),
+                Endpoint("GET", "/agent/events", self.events, "Changes of workers as they come (SSE; ours)."),
+                Endpoint("GET", "/agent/faults", self.faults, "What is in force now, and until when (ours)."),
+                Endpoint("PUT", "/agent/freeze", self.freeze, "Refuses new faults, durably (ours).", Empty),
+                Endpoint("PUT", "/agent/thaw", self.thaw, "Allows faults again (ours).", Empty),
+            ],
+        )
+
+    async def status(self, request: Request, body: None) -> Json:
+        return messages.agent_status(self._start_ms, self._workers.to_json())
+
+    async def uptime(self, request: Request, body: None) -> Json:
+        return messages.uptime(self._start_ms, self._of.clock.wall_ms())
+
+    async def create(self, request: Request, body: CreateWorkerRequest) -> None:
+        await self._workers.create(body, request.client.host if request.client else "")
+
+    async def stop(self, request: Request, body: StopWorkerRequest) -> None:
+        await self._workers.stop(body.worker_id)
+
+    async def destroy(self, request: Request, body: None) -> None:
+        await self._workers.destroy(query_long(request, "workerId"))
+
+    async def shutdown(self, request: Request, body: None) -> None:
+        self._shut_down()
+
+    async def features(self, request: Request, body: None) -> Json:
+        places = self._of.places
+        return {
+            "version": __version__,
+            "platform": self._of.platform.name,
+            "nodeName": places.own.node.name,
+            "places": places.served(),
+            "probePorts": {name: place.eyes.port for name, place in places.open.items()},
+            "classes": sorted(spec.class_name for spec in REGISTRY if self._carries_out(spec)),
+            "missing": self._notes,
+            "frozen": refusing.frozen(places.own),
+            **self._boot(),
+        }
+
+    def _carries_out(self, spec: Any) -> bool:
+        return spec is NoOpTaskSpec or spec in self._of.platform.faults or workloads.supports(spec)
+
+    def _boot(self) -> dict[str, Json]:
+        return {"bootId": boot_id(), "epoch": self._of.places.own.ledger.epoch}
+
+    async def arm(self, request: Request, body: ArmWorkerRequest) -> Json:
+        worker = await self._workers.arm(body)
+        return {"bootNs": self._of.clock.boot_ns(), "state": worker.phase}
+
+    async def lease(self, request: Request, body: LeaseRequest) -> Json:
+        self._workers.hear(body.coordinator)
+        clock = self._of.clock
+        return {"bootNs": clock.boot_ns(), "wallMs": clock.wall_ms(), **self._boot(), "sentNs": body.sent_ns}
+
+    async def events(self, request: Request, body: None) -> EventStream:
+        return EventStream(self._workers.events())
+
+    async def faults(self, request: Request, body: None) -> Json:
+        now_ns = self._of.clock.boot_ns()
+        shown = [
+            self._shown(place.node.name, claims)
+            for place in self._of.places.open.values()
+            for claims in _by_worker(place.ledger.in_force(now_ns)).values()
+        ]
+        return {"faults": shown, "frozen": refusing.frozen(self._of.places.own)}
+
+    def _shown(self, node: str, claims: list[Any]) -> Json:
+        term = claims[0].term
+        worker = self._workers.find(term.worker_id)
+        offset_ns = self._of.clock.wall_ns() - self._of.clock.boot_ns() if worker is None else worker.wall_offset_ns
+        return {
+            "node": node,
+            "taskId": term.task_id,
+            "workerId": term.worker_id,
+            "class": worker.spec.class_name if worker else None,
+            "startMs": (term.start_ns + offset_ns) // 1_000_000,
+            "endMs": (term.end_ns + offset_ns) // 1_000_000,
+            "status": worker.work.status if worker else None,
+            "claims": [{"kind": claim.kind, "key": claim.key} for claim in claims],
+        }
+
+    async def freeze(self, request: Request, body: Empty) -> None:
+        for place in self._of.places.open.values():
+            await asyncio.to_thread(refusing.freeze, place)
+
+    async def thaw(self, request: Request, body: Empty) -> None:
+        for place in self._of.places.open.values():
+            await asyncio.to_thread(refusing.thaw, place)
+
+
+_WORKER_ID = {"workerId": "The worker."}
+
+
+def _by_worker(claims: list[Any]) -> dict[int, list[Any]]:
+    grouped: dict[int, list[Any]] = {}
+    for claim in claims:
+        grouped.setdefault(claim.term.worker_id, []).append(claim)
+    return grouped
+
+
+def boot_id() -> str:
+    """Which boot of the machine this is."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

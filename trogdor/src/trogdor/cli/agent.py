@@ -1,0 +1,68 @@
+"""``trogdor agent``: runs the daemon that carries out faults on a node."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trogdor.cli.exits import ExitCode, Failure
+
+if TYPE_CHECKING:
+    from trogdor.agent.daemon import Options
+
+CONFIG = typer.Option("--agent.config", "-c", metavar="FILE", help="The configuration file: nodes, addresses, ports.")
+NODE = typer.Option("--node-name", "-n", metavar="NODE", help="Which node of it this is.")
+EXEC = typer.Option("--exec", "-e", metavar="SPEC", help="Run one task in the foreground: JSON, or a file; then exit.")
+STATE = typer.Option(
+    "--state",
+    metavar="DIR",
+    help="Where the journal is kept, in DIR/NODE. Default: /var/lib/trogdor as root, else $XDG_STATE_HOME/trogdor.",
+)
+SOCKET = typer.Option(
+    "--socket", metavar="PATH", help="The Unix socket, mode 600. Default: agent.sock beside the journal."
+)
+
+
+def command(
+    config: Annotated[Path, CONFIG],
+    node: Annotated[str, NODE],
+    exec_: Annotated[str | None, EXEC] = None,
+    state: Annotated[Path | None, STATE] = None,
+    socket: Annotated[Path | None, SOCKET] = None,
+) -> None:
+    """Runs the daemon that carries out faults on a node. SIGTERM ends every fault, then the agent, within 5 s.
+
+    It answers on loopback and on the addresses that the node's hostname stands for, and on the Unix socket. A fault
+    that an earlier agent left is undone before the first request is answered.
+    """
+    from trogdor.agent import daemon, execute
+    from trogdor.claim.ledger import JournalLocked, JournalUnreadable
+    from trogdor.http.server import ListenError
+
+    daemon.set_up_logging()
+    options = _options(config, node, state, socket)
+    try:
+        code = daemon.run(options) if exec_ is None else execute.run(options, exec_)
+    except (JournalLocked, ListenError) as error:
+        raise Failure(ExitCode.IMPOSSIBLE, str(error)) from None
+    except JournalUnreadable as error:
+        raise Failure(ExitCode.REMAINED, str(error)) from None
+    except OSError as error:
+        raise Failure(ExitCode.IMPOSSIBLE, f"the agent cannot start: {error}") from None
+    raise typer.Exit(code)
+
+
+def _options(config: Path, name: str, state: Path | None, socket: Path | None) -> "Options":
+    from trogdor.agent import daemon
+    from trogdor.topology import TopologyError, read_topology
+
+    try:
+        topology = read_topology(config)
+    except TopologyError as error:
+        raise Failure(ExitCode.BAD_USAGE, str(error)) from None
+    except OSError as error:
+        raise Failure(ExitCode.BAD_USAGE, f"{config}: {error.strerror}") from None
+    if name not in topology.nodes:
+        known = ", ".join(sorted(topology.nodes)) or "none"
+        raise Failure(ExitCode.BAD_USAGE, f"{config} has no node {name!r}; it has {known}")
+    return daemon.Options(topology, topology.nodes[name], state or daemon.default_state_dir(), socket)

@@ -1,0 +1,345 @@
+"""The probe port of a node: beacons, numbered, for whoever asks for them; and a record of those that arrive here.
+
+A beacon is sent by the far end on its own, so that one that does not arrive tells of the one direction it would have
+come by. Whoever asks first gets a cookie and has to show it: nobody can have beacons sent to an address not his own.
+"""
+
+import asyncio
+import errno
+import hashlib
+import json
+import logging
+import os
+import socket
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from trogdor.instant import NS_PER_MS, NS_PER_S, Clock, Offsets
+
+log = logging.getLogger(__name__)
+
+Mode = Literal["udp", "udp-new", "tcp"]
+"""``udp``: from port to port. ``udp-new``: from a new socket each. ``tcp``: by a new connection each."""
+
+DENSE_S = {"udp": 0.005, "udp-new": 0.01, "tcp": 0.02}
+SPARSE_S = 0.25
+ASK_S = 0.01
+MAX_STREAMS = 256
+MAX_UNTIL_MS = 3_600_000
+MAX_PACKET = 1200
+MAX_WINDOWS = 8
+KEPT = 4096
+"""Arrivals kept for each stream."""
+_SO_TIMESTAMPNS = 35
+_TIMESPEC = struct.Struct("qq")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A beacon that came through: its number, and when it did, in ns of our CLOCK_BOOTTIME, give or take."""
+
+    number: int
+    at_ns: int
+    give_ns: int = 0
+
+
+@dataclass(eq=False)
+class Stream:
+    """Beacons that we asked a far end for."""
+
+    id: str
+    address: str
+    port: int
+    mode: Mode
+    end_ns: int
+    """Until when they are wanted."""
+    dense: list[tuple[int, int]]
+    """From when to when they are wanted often."""
+    arrivals: deque[Arrival] = field(default_factory=lambda: deque(maxlen=KEPT))
+    offsets: Offsets = field(default_factory=Offsets)
+    cookie: str = ""
+    asked_ns: int = 0
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def after(self, instant_ns: int) -> list[Arrival]:
+        """What came through surely after an instant."""
+        return [arrival for arrival in self.arrivals if arrival.at_ns - arrival.give_ns > instant_ns]
+
+    def until(self, instant_ns: int) -> list[Arrival]:
+        """What came through surely not after an instant."""
+        return [arrival for arrival in self.arrivals if arrival.at_ns + arrival.give_ns <= instant_ns]
+
+
+@dataclass(eq=False)
+class _Sending:
+    """Beacons that a far end asked us for."""
+
+    send: Callable[[bytes], None]
+    mode: Mode
+    dense: list[tuple[int, int]]
+    end_ns: int
+    number: int = 0
+    timer: asyncio.TimerHandle | None = None
+
+
+class Beacons:
+    """The probe port. Open it in the node's namespaces, then on an event loop."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.port = 0
+        self._clock = clock
+        self._secret = os.urandom(16)
+        self._udp: dict[socket.AddressFamily, socket.socket] = {}
+        self._tcp: list[socket.socket] = []
+        self._asked: dict[str, Stream] = {}
+        self._sending: dict[str, _Sending] = {}
+        self._place: AbstractContextManager[None] | Any = None
+
+    def open(self, entered: Callable[[], AbstractContextManager[None]]) -> None:
+        """Binds the port, the same for UDP and TCP, IPv4 and IPv6. ``entered`` enters the node's namespaces."""
+        self._entered = entered
+        with entered():
+            for _ in range(20):
+                try:
+                    self._bind()
+                    return
+                except OSError as error:
+                    self._close_sockets()
+                    if error.errno != errno.EADDRINUSE:
+                        raise
+        raise OSError(errno.EADDRINUSE, "no free port for probes")
+
+    def _bind(self) -> None:
+        families = [(socket.AF_INET, "0.0.0.0")]
+        if os.path.exists("/proc/net/if_inet6"):
+            families.append((socket.AF_INET6, "::"))
+        self.port = 0
+        for family, wildcard in families:
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                sock = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+                if kind == socket.SOCK_DGRAM:
+                    self._udp[family] = sock
+                    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+                else:
+                    self._tcp.append(sock)
+                if family == socket.AF_INET6:
+                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                sock.bind((wildcard, self.port))
+                self.port = sock.getsockname()[1]
+        for sock in self._tcp:
+            sock.listen(64)
+
+    def start(self) -> None:
+        """Answers from now on, on the running event loop."""
+        loop = asyncio.get_running_loop()
+        for sock in self._udp.values():
+            loop.add_reader(sock, self._receive, sock)
+        for sock in self._tcp:
+            loop.add_reader(sock, self._accept, sock)
+
+    def close(self) -> None:
+        """Stops to answer and to send."""
+        loop = asyncio.get_running_loop()
+        for sock in (*self._udp.values(), *self._tcp):
+            loop.remove_reader(sock)
+        for sending in self._sending.values():
+            if sending.timer:
+                sending.timer.cancel()
+        self._sending.clear()
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        for sock in (*self._udp.values(), *self._tcp):
+            sock.close()
+        self._udp.clear()
+        self._tcp.clear()
+
+    # Asking.
+
+    def want(self, address: str, port: int, mode: Mode, dense: Sequence[tuple[int, int]], end_ns: int) -> Stream:
+        """A stream of beacons from a far end, often within ``dense``; ``ask`` asks for it."""
+        stream = Stream(os.urandom(8).hex(), address, port, mode, end_ns, list(dense))
+        self._asked[stream.id] = stream
+        return stream
+
+    def ask(self, stream: Stream) -> None:
+        """Asks once; may be lost, and may be repeated."""
+        now = stream.asked_ns = self._clock.boot_ns()
+        windows = [[(low - now) // NS_PER_MS, (high - now) // NS_PER_MS] for low, high in stream.dense if high > now]
+        until = min((stream.end_ns - now) // NS_PER_MS, MAX_UNTIL_MS)
+        self._say(stream, {"k": "ask", "m": stream.mode, "p": self.port, "d": windows[:MAX_WINDOWS], "u": until})
+
+    def forget(self, stream: Stream) -> None:
+        """Wants no more of these beacons."""
+        if self._asked.pop(stream.id, None) is not None:
+            self._say(stream, {"k": "stop"})
+
+    def _say(self, stream: Stream, message: dict[str, Any]) -> None:
+        body = {**message, "id": stream.id, "c": stream.cookie, "t": self._clock.boot_ns()}
+        self._send_udp(stream.address, stream.port, json.dumps(body).encode())
+
+    def _send_udp(self, address: str, port: int, packet: bytes) -> None:
+        sock = self._udp.get(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        if sock is not None:
+            with suppress(OSError):  # lost, as any packet may be
+                sock.sendto(packet, (address, port))
+
+    def drain(self) -> None:
+        """Takes in everything that has arrived already, whenever the event loop would have come to it."""
+        for sock in self._udp.values():
+            self._receive(sock)
+        for sock in self._tcp:
+            self._accept(sock)
+
+    # Receiving.
+
+    def _receive(self, sock: socket.socket) -> None:
+        for _ in range(1000):
+            try:
+                packet, ancillary, _, source = sock.recvmsg(MAX_PACKET, 64)
+            except OSError:
+                return
+            with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError):
+                self._take(json.loads(packet), source, self._arrived_ns(ancillary))
+
+    def _arrived_ns(self, ancillary: Sequence[tuple[int, int, bytes]]) -> int:
+        """When the kernel took the packet in: whenever we were scheduled after that."""
+        now = self._clock.boot_ns()
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+                seconds, ns = _TIMESPEC.unpack(data[:16])
+                age: int = time.time_ns() - (seconds * NS_PER_S + ns)
+                if 0 <= age < 60 * NS_PER_S:
+                    return now - age
+        return now
+
+    def _take(self, message: dict[str, Any], source: Any, at_ns: int) -> None:
+        kind, stream_id = message["k"], str(message["id"])
+        if kind == "b":
+            self._take_beacon(stream_id, int(message["n"]), at_ns)
+        elif kind == "cookie":
+            self._take_cookie(message, at_ns)
+        elif kind == "ask":
+            self._take_ask(message, stream_id, source)
+        elif kind == "stop" and message["c"] == self._cookie_of(source):
+            self._end(stream_id)
+
+    def _take_cookie(self, message: dict[str, Any], at_ns: int) -> None:
+        stream = self._asked.get(str(message["id"]))
+        if stream is None:
+            return
+        stream.offsets.add(int(message["a"]), at_ns, int(message["t"]))
+        if not stream.cookie:
+            stream.cookie = str(message["c"])[:64]
+            self.ask(stream)
+
+    def _take_beacon(self, stream_id: str, number: int, at_ns: int, give_ns: int = 0) -> None:
+        stream = self._asked.get(stream_id)
+        if stream is not None:
+            stream.arrivals.append(Arrival(number, at_ns, give_ns))
+            stream.arrived.set()
+
+    def _accept(self, sock: socket.socket) -> None:
+        for _ in range(64):
+            try:
+                connection, _ = sock.accept()
+            except OSError:
+                return
+            asyncio.get_running_loop().create_task(self._read_connection(connection))
+
+    async def _read_connection(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        with connection, suppress(OSError, ValueError, KeyError, TypeError, TimeoutError, OverflowError):
+            packet = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(connection, MAX_PACKET), 1.0)
+            message = json.loads(packet)
+            stream = self._asked[str(message["id"])]
+            best = stream.offsets.best
+            if best is not None:  # by when it was sent: we may have come to it late
+                sent_ns = int(message["s"]) - best.offset_ns
+                self._take_beacon(stream.id, int(message["n"]), sent_ns, best.uncertainty_ns)
+
+    # Sending.
+
+    def _cookie_of(self, source: Any) -> str:
+        return hashlib.blake2s(f"{source[0]} {source[1]}".encode(), key=self._secret, digest_size=8).hexdigest()
+
+    def _take_ask(self, message: dict[str, Any], stream_id: str, source: Any) -> None:
+        cookie = self._cookie_of(source)
+        if message["c"] != cookie:
+            answer = {"k": "cookie", "id": stream_id[:32], "c": cookie, "a": message["t"], "t": self._clock.boot_ns()}
+            self._send_udp(source[0], source[1], json.dumps(answer).encode())
+            return
+        sending = self._sending.get(stream_id)
+        if sending is None:
+            if len(self._sending) >= MAX_STREAMS:
+                return
+            mode: Mode = message["m"]
+            sending = self._sending[stream_id] = _Sending(self._sender(mode, source, int(message["p"])), mode, [], 0)
+        now = self._clock.boot_ns()
+        windows = [(int(low), int(high)) for low, high in message["d"][:MAX_WINDOWS]]
+        sending.dense = [(now + low * NS_PER_MS, now + high * NS_PER_MS) for low, high in windows]
+        sending.end_ns = now + min(int(message["u"]), MAX_UNTIL_MS) * NS_PER_MS
+        if sending.timer:
+            sending.timer.cancel()
+        self._send_on(stream_id)
+
+    def _sender(self, mode: Mode, source: Any, probe_port: int) -> Callable[[bytes], None]:
+        address, port = source[0], source[1]
+        if mode == "udp":
+            return lambda packet: self._send_udp(address, port, packet)
+        if mode == "udp-new":
+            return lambda packet: self._send_from_new_socket(address, port, packet)
+        if mode == "tcp" and 0 < probe_port < 65536:
+            return lambda packet: self._connect_and_send(address, probe_port, packet)
+        raise ValueError(mode)
+
+    def _send_on(self, stream_id: str) -> None:
+        sending = self._sending.get(stream_id)
+        if sending is None:
+            return
+        now = self._clock.boot_ns()
+        if now >= sending.end_ns:
+            self._end(stream_id)
+            return
+        sending.number += 1
+        sending.send(json.dumps({"k": "b", "id": stream_id, "n": sending.number, "s": now}).encode())
+        sending.timer = asyncio.get_running_loop().call_later(_pause_s(sending, now), self._send_on, stream_id)
+
+    def _end(self, stream_id: str) -> None:
+        sending = self._sending.pop(stream_id, None)
+        if sending and sending.timer:
+            sending.timer.cancel()
+
+    def _new_socket(self, address: str, kind: socket.SocketKind) -> socket.socket:
+        with self._entered():
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            return socket.socket(family, kind | socket.SOCK_NONBLOCK)
+
+    def _send_from_new_socket(self, address: str, port: int, packet: bytes) -> None:
+        with self._new_socket(address, socket.SOCK_DGRAM) as sock, suppress(OSError):
+            sock.sendto(packet, (address, port))
+
+    def _connect_and_send(self, address: str, port: int, packet: bytes) -> None:
+        asyncio.get_running_loop().create_task(self._connecting(address, port, packet))
+
+    async def _connecting(self, address: str, port: int, packet: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        sock = self._new_socket(address, socket.SOCK_STREAM)
+        with sock, suppress(OSError, TimeoutError):
+            await asyncio.wait_for(loop.sock_connect(sock, (address, port)), 0.5)
+            await loop.sock_sendall(sock, packet)
+
+
+def _pause_s(sending: _Sending, now_ns: int) -> float:
+    dense_s = DENSE_S[sending.mode]
+    if any(low <= now_ns < high for low, high in sending.dense):
+        return dense_s
+    nearest = min((low for low, _ in sending.dense if low > now_ns), default=None)
+    if nearest is None:
+        return SPARSE_S
+    return min(SPARSE_S, max(dense_s, (nearest - now_ns) / NS_PER_S))
