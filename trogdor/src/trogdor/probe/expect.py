@@ -29,4 +29,14 @@ class ProcessStopped:
     started: int
 
 
-Expectation = LinkCut | ProcessStopped
+@dataclass(frozen=True, slots=True)
+class LinkSlow:
+    """Packets from ``source`` arrive at ``target`` later than before, by ``delay_ms`` ± ``jitter_ms``."""
+
+    source: str
+    target: str
+    delay_ms: float
+    jitter_ms: float
+
+
+Expectation = LinkCut | LinkSlow | ProcessStopped

@@ -46,7 +46,7 @@ def test_no_packet_however_odd_stops_the_reader(packet: bytes) -> None:
 
 
 def test_only_packets_that_a_rule_names_are_held_back() -> None:
-    fate = Fate([rule(sources=["10.0.0.1"], protocol="tcp", ports=["80-90"], delayMs=20)], seed=1)
+    fate = Fate([rule(sources=["10.0.0.1"], protocol="tcp", ports=["80-90"], delayMs=20)])
     held = [fate.of(flow_of(packet), 0)[1] for packet in (
         ipv4("10.0.0.1", 6, 85), ipv4("10.0.0.1", 6, 91), ipv4("10.0.0.1", 17, 85), ipv4("10.0.0.2", 6, 85),
     )]  # fmt: skip
@@ -55,7 +55,7 @@ def test_only_packets_that_a_rule_names_are_held_back() -> None:
 
 def test_delays_of_overlapping_rules_add_up_and_end_each_at_its_own_time() -> None:
     rules = [rule(delayMs=20), Rule.from_json({"delayMs": 5, "untilNs": 100})]
-    fate, flow = Fate(rules, seed=1), flow_of(ipv4("10.0.0.1", 6, 80))
+    fate, flow = Fate(rules), flow_of(ipv4("10.0.0.1", 6, 80))
     assert [fate.of(flow, now)[1] for now in (99, 100)] == [25.0, 20.0]
 
 
@@ -66,16 +66,24 @@ def lost_of(fate: Fate, packets: int) -> list[bool]:
 
 def test_loss_is_as_asked_alone_and_in_bursts_and_the_same_for_the_same_seed() -> None:
     for burst in (1, 8):
-        lost = lost_of(Fate([rule(lossPercent=5, burst=burst)], seed=7), 40_000)
+        lost = lost_of(Fate([rule(lossPercent=5, burst=burst, seed=7)]), 40_000)
         runs = sum(1 for before, now in zip([False, *lost], lost, strict=False) if now and not before)
         assert abs(sum(lost) / len(lost) - 0.05) < 0.01
         assert abs(sum(lost) / runs - burst) < 0.15 * burst + 0.1
-        assert lost == lost_of(Fate([rule(lossPercent=5, burst=burst)], seed=7), 40_000)
+        assert lost == lost_of(Fate([rule(lossPercent=5, burst=burst, seed=7)]), 40_000)
+
+
+def test_a_rule_goes_on_where_it_was_when_others_come_and_go() -> None:
+    one, other = rule(lossPercent=30, burst=4, seed=7), rule(delayMs=5)
+    whole = lost_of(Fate([one]), 1000)
+    first = Fate([one])
+    begun = lost_of(first, 500)
+    assert begun + lost_of(Fate([one, other], first), 500) == whole
 
 
 def test_everything_or_nothing_is_lost_when_asked() -> None:
-    assert all(lost_of(Fate([rule(lossPercent=100)], seed=1), 100))
-    assert not any(lost_of(Fate([rule(lossPercent=0)], seed=1), 100))
+    assert all(lost_of(Fate([rule(lossPercent=100)]), 100))
+    assert not any(lost_of(Fate([rule(lossPercent=0)]), 100))
 
 
 @given(st.binary(min_size=41, max_size=200), st.integers(0, 1000))

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 from trogdor.claim.model import CannotInject
 from trogdor.platform.base import Fault
-from trogdor.platform.linux import network, nft, process
+from trogdor.platform.linux import degraded, network, nft, process
 from trogdor.spec import Spec
 
 KINDS = {
     "nft": "trogdor.platform.linux.cut:Cut",
     "process": "trogdor.platform.linux.stop:Stop",
+    "qdisc": "trogdor.platform.linux.qdisc:Qdisc",
+    "queue": "trogdor.platform.linux.queue:PacketQueue",
 }
 
 
@@ -17,7 +19,9 @@ class Linux:
     """The platform of Linux machines and of namespaces on them."""
 
     name = "linux"
-    faults: Mapping[type[Spec], Fault] = {fault.spec: fault for fault in (*network.FAULTS, *process.FAULTS)}
+    faults: Mapping[type[Spec], Fault] = {
+        fault.spec: fault for fault in (*network.FAULTS, *degraded.FAULTS, *process.FAULTS)
+    }
     kinds: Mapping[str, str] = KINDS
 
     def missing(self) -> Mapping[str, str]:

@@ -63,13 +63,14 @@ class Rule:
     """Mean length of a run of lost packets; 1: each is lost on its own (Gilbert's model)."""
     corrupt: float
     reorder: float
+    seed: int
     until_ns: int
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Rule":
         """Reads a rule: ``sources`` CIDRs, ``protocol`` tcp/udp/icmp/any, ``ports`` "80" or "80-90", ``delayMs``,
         ``jitterMs``, ``distribution`` uniform or normal, ``lossPercent``, ``burst``, ``corruptPercent``,
-        ``reorderPercent``, ``untilNs`` of CLOCK_BOOTTIME."""
+        ``reorderPercent``, ``seed``, ``untilNs`` of CLOCK_BOOTTIME."""
         networks = [ipaddress.ip_network(source, strict=False) for source in value.get("sources", [])]
         protocol = {"tcp": 6, "udp": 17, "icmp": 1}.get(value.get("protocol", "any"))
         ranges = [port.partition("-") for port in value.get("ports", [])]
@@ -84,6 +85,7 @@ class Rule:
             burst=max(1.0, float(value.get("burst", 1))),
             corrupt=float(value.get("corruptPercent", 0)) / 100,
             reorder=float(value.get("reorderPercent", 0)) / 100,
+            seed=int(value.get("seed", 0)),
             until_ns=int(value["untilNs"]),
         )
 
@@ -130,44 +132,56 @@ def _port(protocol: int, packet: bytes, at: int) -> int:
     return int.from_bytes(packet[at + 2 : at + 4], "big") if protocol in (6, 17) else 0
 
 
-class Fate:
-    """Decides what happens to each packet: pure but for its own seeded random numbers and the runs of loss."""
+class Chance:
+    """One rule's own seeded random numbers, and whether it is within a run of losses."""
 
-    def __init__(self, rules: Sequence[Rule], seed: int) -> None:
-        self.rules = rules
-        self._random = random.Random(seed)
-        self._losing = [False] * len(rules)
+    def __init__(self, rule: Rule) -> None:
+        self.random = random.Random(rule.seed)
+        self.losing = False
+
+
+class Fate:
+    """Decides what happens to each packet; a rule that was in force before goes on where it was."""
+
+    def __init__(self, rules: Sequence[Rule], before: "Fate | None" = None) -> None:
+        known = list(before.rules) if before else []
+        self.rules: list[tuple[Rule, Chance]] = []
+        for rule in rules:
+            found = next((pair for pair in known if pair[0] == rule), None)
+            if found:
+                known.remove(found)
+            self.rules.append(found or (rule, Chance(rule)))
 
     def of(self, flow: Flow | None, now_ns: int) -> tuple[bool, float, bool]:
         """(lost, held back in ms, to be damaged)."""
         lost, damaged, held_ms, overtakes = False, False, 0.0, False
-        for index, rule in enumerate(self.rules):
+        for rule, chance in self.rules:
             if now_ns >= rule.until_ns or flow is None or not rule.meets(flow):
                 continue
-            lost = self._loses(index, rule) or lost
-            damaged = damaged or (rule.corrupt > 0 and self._random.random() < rule.corrupt)
-            overtakes = overtakes or (rule.reorder > 0 and self._random.random() < rule.reorder)
-            held_ms += self._held_ms(rule)
+            lost = _loses(rule, chance) or lost
+            damaged = damaged or (rule.corrupt > 0 and chance.random.random() < rule.corrupt)
+            overtakes = overtakes or (rule.reorder > 0 and chance.random.random() < rule.reorder)
+            held_ms += _held_ms(rule, chance.random)
         return lost, 0.0 if overtakes else held_ms, damaged
 
-    def _held_ms(self, rule: Rule) -> float:
-        if not rule.jitter_ms:
-            return rule.delay_ms
-        draw = self._random.gauss(0, 1) if rule.normal else self._random.uniform(-1, 1)
-        return max(0.0, rule.delay_ms + draw * rule.jitter_ms)
 
-    def _loses(self, index: int, rule: Rule) -> bool:
-        if not rule.loss:
-            return False
-        if rule.loss >= 1:
-            return True
-        ends = 1 / rule.burst
-        begins = rule.loss * ends / (1 - rule.loss)
-        if rule.burst == 1:
-            return self._random.random() < rule.loss
-        losing = self._random.random() >= ends if self._losing[index] else self._random.random() < begins
-        self._losing[index] = losing
-        return losing
+def _held_ms(rule: Rule, chance: random.Random) -> float:
+    if not rule.jitter_ms:
+        return rule.delay_ms
+    draw = chance.gauss(0, 1) if rule.normal else chance.uniform(-1, 1)
+    return max(0.0, rule.delay_ms + draw * rule.jitter_ms)
+
+
+def _loses(rule: Rule, chance: Chance) -> bool:
+    if not 0 < rule.loss < 1:
+        return rule.loss >= 1
+    if rule.burst == 1:
+        return chance.random.random() < rule.loss
+    ends = 1 / rule.burst
+    begins = rule.loss * ends / (1 - rule.loss)
+    drawn = chance.random.random()
+    chance.losing = drawn >= ends if chance.losing else drawn < begins
+    return chance.losing
 
 
 def _attribute(kind: int, data: bytes) -> bytes:
@@ -275,11 +289,10 @@ def damage(packet: bytes, seed: int) -> bytes:
 class Reader:
     """The loop: packets in, each given its fate, let go at its time; rules from standard input."""
 
-    def __init__(self, number: int, seed: int, turned: mmap.mmap) -> None:
+    def __init__(self, number: int, turned: mmap.mmap) -> None:
         self._queue = Queue(number)
-        self._seed = seed
         self._turned = turned
-        self._fate = Fate((), seed)
+        self._fate = Fate(())
         self._waiting: list[tuple[float, int, bytes]] = []
         self._partial = b""
 
@@ -305,7 +318,7 @@ class Reader:
             elif held_ms <= 0 and not damaged:
                 self._queue.decide(packet, VERDICT_ACCEPT)
             else:
-                changed = damage(payload, self._seed + packet) if damaged else b""
+                changed = damage(payload, packet) if damaged else b""
                 heapq.heappush(self._waiting, (time.monotonic() + held_ms / 1000, packet, changed))
 
     def _let_go(self, now: float) -> None:
@@ -317,9 +330,10 @@ class Reader:
         data = os.read(0, 1 << 20)
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
-            self._fate = Fate([Rule.from_json(rule) for rule in json.loads(line)], self._seed)
-            self._queue.copy(whole=any(rule.corrupt for rule in self._fate.rules))
-            print(len(self._fate.rules), flush=True)
+            rules = [Rule.from_json(rule) for rule in json.loads(line)]
+            self._fate = Fate(rules, self._fate)
+            self._queue.copy(whole=any(rule.corrupt for rule in rules))
+            print(len(rules), flush=True)
         return bool(data)
 
 
@@ -341,14 +355,14 @@ def _watch(child: int, turned: mmap.mmap) -> int:
 
 
 def main() -> None:
-    """``netqueue QUEUE [SEED]``."""
-    number, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    """``netqueue.py QUEUE``."""
+    number = int(sys.argv[1])
     turned = mmap.mmap(-1, 4096)
     child = os.fork()
     if child:
         sys.exit(_watch(child, turned) and 1)
     try:
-        Reader(number, seed, turned).run()
+        Reader(number, turned).run()
     except (OSError, ValueError, KeyError) as error:
         print(f"netqueue: {error}", file=sys.stderr, flush=True)
         os._exit(1)

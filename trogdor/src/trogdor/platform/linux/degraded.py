@@ -1,0 +1,166 @@
+"""Plans of degraded networks: what is queued where it arrives, what is limited where it leaves.
+
+Upstream's fault delays what a device sends, by netem; where the kernel has none, what arrives on the device is held
+back instead, which a conversation cannot tell apart. The targets of the status say which.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from trogdor.claim.model import Claim, Json, Term
+from trogdor.platform.base import Fault, Plan, Scene
+from trogdor.platform.linux.addresses import Addresses, look_up, network_of
+from trogdor.platform.linux.kernel import device_towards, has_netem
+from trogdor.platform.linux.queue import KEY
+from trogdor.probe.expect import Expectation, LinkSlow
+from trogdor.spec import SpecError
+from trogdor.spec.network import DegradedLinksFaultSpec, DegradedNetworkFaultSpec, LinkDegradation, NodeDegradation
+
+
+@dataclass(frozen=True)
+class Roads:
+    """The addresses of the links' ends, and the device that packets to each of those with a rate leave by."""
+
+    addresses: Addresses
+    devices: Mapping[str, str]
+
+
+def device_facts(spec: DegradedNetworkFaultSpec, scene: Scene) -> bool:
+    """Whether the kernel can delay what a device sends."""
+    return has_netem()
+
+
+def plan_device(spec: DegradedNetworkFaultSpec, scene: Scene, netem: bool, term: Term) -> Plan:
+    """Upstream's: a rate and a delay for one device of this node."""
+    wanted = spec.node_specs[scene.node.name]
+    if not wanted.network_device or wanted.latency_ms < 0 or wanted.rate_limit_kbit < 0:
+        raise SpecError(
+            f"nodeSpecs.{scene.node.name}: networkDevice is needed, and latencyMs and rateLimitKbit from 0 on"
+        )
+    claims, targets = [], []
+    if wanted.rate_limit_kbit:
+        want = {"match": None, "rateKbit": wanted.rate_limit_kbit}
+        claims.append(_claim("qdisc", wanted.network_device, want, term))
+        targets.append(f"{wanted.network_device}: sends at most {wanted.rate_limit_kbit} kbit/s (htb)")
+    if wanted.latency_ms:
+        claim, target = _latency(wanted, scene, netem, term)
+        claims.append(claim)
+        targets.append(target)
+    return Plan(claims, (), targets, unverified="" if not claims else "no probe is sent over a device of no peer's")
+
+
+def _latency(wanted: NodeDegradation, scene: Scene, netem: bool, term: Term) -> tuple[Claim, str]:
+    device, delay_ms = wanted.network_device, wanted.latency_ms
+    if netem:
+        claim = _claim("qdisc", device, {"match": None, "netem": f"delay {delay_ms}ms limit 100000"}, term)
+        return claim, f"{device}: {delay_ms} ms on what it sends (netem)"
+    want = {"sources": [], "device": device, "delayMs": delay_ms, "exempt": _exempt(scene)}
+    return _claim("queue", KEY, want, term), f"{device}: {delay_ms} ms on what it receives (packet queue)"
+
+
+def links_facts(spec: DegradedLinksFaultSpec, scene: Scene) -> Roads:
+    """The addresses of every end that is a node or a DNS name."""
+    ends = {end for link in spec.links for end in (link.from_, link.to)}
+    names = {end for end in ends if end in scene.topology.nodes or network_of(end) is None}
+    addresses = look_up(names, scene.topology, scene.place)
+    limited = {link.to for link in spec.links if link.rate_kbit and link.from_ == scene.node.name}
+    towards = {address for end in limited for address in addresses.of.get(end, (end,))}
+    return Roads(addresses, {address: device_towards(address.partition("/")[0], scene.place) for address in towards})
+
+
+def plan_links(spec: DegradedLinksFaultSpec, scene: Scene, facts: Roads, term: Term) -> Plan:
+    """A claim on the packet queue for what arrives here, one on the device for what leaves here at a rate."""
+    claims: list[Claim] = []
+    expect: list[Expectation] = []
+    targets: list[str] = []
+    for link in spec.links:
+        if link.is_queued and link.to == scene.node.name:
+            claims.append(_claim("queue", KEY, _queued(link, spec.seed, scene, facts), term))
+            targets.append(f"{link.from_} → {link.to}: {_words(link)} (packet queue)")
+            expect += _expected(link, scene)
+        if link.rate_kbit and link.from_ == scene.node.name:
+            claims += [_claim("qdisc", device, want, term) for device, want in _limited(link, facts)]
+            targets.append(f"{link.from_} → {link.to}: at most {link.rate_kbit} kbit/s (htb)")
+    return Plan(claims, expect, targets, unverified="" if expect or not claims else _why_unverified(spec.links))
+
+
+def _queued(link: LinkDegradation, seed: int, scene: Scene, facts: Roads) -> Json:
+    ports = list(link.ports)
+    probed = (scene.probe_ports or {}).get(link.to)
+    return {
+        "sources": _addresses(link.from_, facts),
+        "protocol": link.protocol,
+        "ports": [*ports, str(probed)] if ports and probed else ports,
+        "delayMs": link.delay_ms,
+        "jitterMs": link.jitter_ms,
+        "distribution": link.distribution,
+        "lossPercent": link.loss_percent,
+        "burst": link.burst,
+        "corruptPercent": link.corrupt_percent,
+        "reorderPercent": link.reorder_percent,
+        "seed": seed,
+        "exempt": _exempt(scene),
+    }
+
+
+def _limited(link: LinkDegradation, facts: Roads) -> list[tuple[str, Json]]:
+    what = {"protocol": link.protocol, "ports": list(link.ports)}
+    return [
+        (facts.devices[address], {"match": {"to": str(network_of(address)), **what}, "rateKbit": link.rate_kbit})
+        for address in _addresses(link.to, facts)
+    ]
+
+
+def _addresses(end: str, facts: Roads) -> list[str]:
+    return list(facts.addresses.of[end]) if end in facts.addresses.of else [end]
+
+
+def _exempt(scene: Scene) -> list[list[Json]]:
+    return [list(flow) for flow in scene.exempt]
+
+
+def _claim(kind: str, key: str, want: Json, term: Term) -> Claim:
+    return Claim(f"{term.worker_id}/{kind}/{zlib.crc32(repr((key, want)).encode()):08x}", kind, key, want, term)
+
+
+def _words(link: LinkDegradation) -> str:
+    parts = [
+        f"{value:g} {unit}"
+        for value, unit in (
+            (link.delay_ms, "ms"), (link.jitter_ms, "ms jitter"), (link.loss_percent, "% lost"),
+            (link.corrupt_percent, "% damaged"), (link.reorder_percent, "% overtaking"),
+        )
+        if value
+    ]  # fmt: skip
+    return ", ".join(parts)
+
+
+def _expected(link: LinkDegradation, scene: Scene) -> list[Expectation]:
+    agents = set(scene.topology.agents())
+    probed = link.protocol in ("any", "tcp") and (not link.ports or link.to in (scene.probe_ports or {}))
+    if link.delay_ms and probed and link.from_ in agents:
+        return [LinkSlow(link.from_, link.to, float(link.delay_ms), float(link.jitter_ms))]
+    return []
+
+
+def _why_unverified(links: Sequence[LinkDegradation]) -> str:
+    if any(link.delay_ms for link in links):
+        return "delays are probed over TCP between two agents of ours"
+    return "only delays are probed: rates, losses and damage are not"
+
+
+FAULTS = (
+    Fault(
+        spec=DegradedNetworkFaultSpec,
+        facts=device_facts,
+        plan=plan_device,
+        text=("enabled network degradation {task_id}", "disabled network degradation {task_id}"),
+    ),
+    Fault(
+        spec=DegradedLinksFaultSpec,
+        facts=links_facts,
+        plan=plan_links,
+        text=("slowed links {task_id}", "restored links {task_id}"),
+    ),
+)

@@ -1,0 +1,124 @@
+"""The plans of slow links and degraded devices: what is claimed at which end, without touching one."""
+
+from typing import Any
+
+import pytest
+
+from trogdor.claim.model import Term
+from trogdor.claim.place import Place
+from trogdor.platform.base import Plan, Scene
+from trogdor.platform.linux import PLATFORM
+from trogdor.platform.linux.addresses import Addresses
+from trogdor.platform.linux.degraded import Roads
+from trogdor.probe.expect import LinkSlow
+from trogdor.spec import SpecError, parse
+from trogdor.topology import topology_of
+
+TERM = Term("task-7", 7, 1_000, 2_000)
+AGENT = {"trogdor.agent.port": "8888"}
+CLUSTER = topology_of(
+    {
+        "nodes": {
+            "n1": {"hostname": "10.0.0.1", **AGENT},
+            "n2": {"hostname": "10.0.0.2", "addresses": ["fd00::2"], **AGENT},
+            "client": {"hostname": "10.0.0.9"},
+        }
+    }
+)
+
+
+def plan(document: dict[str, Any], node: str, facts: Any) -> Plan:
+    spec = parse(document)
+    scene = Scene(
+        CLUSTER.nodes[node], CLUSTER, Place(), exempt=(("10.0.0.5", 8888),), probe_ports={"n1": 7001, "n2": 7002}
+    )
+    return PLATFORM.faults[type(spec)].plan(spec, scene, facts, TERM)
+
+
+def slow(**link: Any) -> dict[str, Any]:
+    return {"class": "DegradedLinksFaultSpec", "links": [{"from": "n1", "to": "n2", **link}]}
+
+
+def links(document: dict[str, Any], node: str) -> Plan:
+    of = {name: (each.hostname, *each.addresses) for name, each in CLUSTER.nodes.items()}
+    devices = {address: "eth7" for addresses in of.values() for address in addresses}
+    return plan(document, node, Roads(Addresses(of), devices))
+
+
+def test_a_delay_is_held_where_the_link_arrives_and_only_there() -> None:
+    document = slow(delayMs=50, jitterMs=5)
+    assert links(document, "n1").claims == []
+    (claim,) = links(document, "n2").claims
+    assert (claim.kind, claim.want["sources"], claim.want["delayMs"]) == ("queue", ["10.0.0.1"], 50)
+    assert claim.want["exempt"] == [["10.0.0.5", 8888]]
+    assert links(document, "n2").expect == [LinkSlow("n1", "n2", 50.0, 5.0)]
+
+
+def test_a_rate_is_limited_where_the_link_leaves_for_each_address_of_the_other_end() -> None:
+    document = slow(rateKbit=500, protocol="tcp", ports=["9092"])
+    assert links(document, "n2").claims == []
+    planned = links(document, "n1")
+    assert [(claim.key, claim.want["match"]["to"], claim.want["rateKbit"]) for claim in planned.claims] == [
+        ("eth7", "10.0.0.2/32", 500),
+        ("eth7", "fd00::2/128", 500),
+    ]
+    assert planned.unverified == "only delays are probed: rates, losses and damage are not"
+
+
+def test_the_probe_port_is_slowed_with_the_ports_that_were_named() -> None:
+    (claim,) = links(slow(delayMs=50, protocol="tcp", ports=["9092"]), "n2").claims
+    assert claim.want["ports"] == ["9092", "7002"]
+
+
+def test_a_delay_from_an_end_without_an_agent_is_claimed_and_unverified() -> None:
+    planned = links({"class": "DegradedLinksFaultSpec", "links": [{"from": "client", "to": "n2", "delayMs": 9}]}, "n2")
+    assert len(planned.claims) == 1
+    assert planned.unverified == "delays are probed over TCP between two agents of ours"
+
+
+@pytest.mark.parametrize(
+    ("link", "problem"),
+    [
+        ({}, "one of delayMs"),
+        ({"delayMs": 5, "ports": ["80"]}, "ports need protocol"),
+        ({"lossPercent": 5, "reorderPercent": 5}, "overtake only where delayMs"),
+        ({"delayMs": 5, "from": "!n1"}, "! is not for slow links"),
+    ],
+)
+def test_a_link_that_contradicts_itself_is_refused(link: dict[str, Any], problem: str) -> None:
+    with pytest.raises(SpecError, match=problem):
+        parse(slow(**link)).check(CLUSTER)
+
+
+def test_an_end_that_must_act_and_has_no_agent_is_named() -> None:
+    spec = parse({"class": "DegradedLinksFaultSpec", "links": [{"from": "client", "to": "n1", "rateKbit": 5}]})
+    with pytest.raises(SpecError, match="client has no agent"):
+        spec.target_nodes(CLUSTER)
+
+
+DEVICE = {
+    "class": "DegradedNetworkFaultSpec",
+    "nodeSpecs": {"n1": {"networkDevice": "eth0", "latencyMs": 50, "rateLimitKbit": 1000}},
+}
+
+
+def test_upstreams_latency_is_netem_on_what_the_device_sends_where_the_kernel_has_it() -> None:
+    planned = plan(DEVICE, "n1", True)
+    assert [(claim.kind, claim.key, claim.want) for claim in planned.claims] == [
+        ("qdisc", "eth0", {"match": None, "rateKbit": 1000}),
+        ("qdisc", "eth0", {"match": None, "netem": "delay 50ms limit 100000"}),
+    ]
+
+
+def test_upstreams_latency_is_a_packet_queue_on_what_the_device_receives_where_it_has_not() -> None:
+    planned = plan(DEVICE, "n1", False)
+    assert [(claim.kind, claim.key) for claim in planned.claims] == [("qdisc", "eth0"), ("queue", "packets")]
+    assert planned.targets == [
+        "eth0: sends at most 1000 kbit/s (htb)",
+        "eth0: 50 ms on what it receives (packet queue)",
+    ]
+
+
+def test_a_node_without_a_device_is_refused() -> None:
+    with pytest.raises(SpecError, match="networkDevice is needed"):
+        plan({"class": "DegradedNetworkFaultSpec", "nodeSpecs": {"n1": {"latencyMs": 5}}}, "n1", False)
