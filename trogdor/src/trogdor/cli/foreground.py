@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trogdor.cli.exits import ExitCode, Failure
-from trogdor.cli.judge import did_not_take, is_decided, judge, outcome_json
+from trogdor.cli.judge import NO_PROCESS, did_not_take, is_decided, judge, outcome_json
 from trogdor.cli.options import When
 from trogdor.cli.output import print_json
 from trogdor.cli.progress import Progress
@@ -194,8 +194,25 @@ def refusal(client: "Client", problems: list[dict[str, str]]) -> Failure:
     ]
     if any("nknown node name" in line for line in lines):
         lines += suggestions("\n".join(lines), list(client.nodes()))
-    code = ExitCode.NOT_TAKEN if any("no process matched" in line for line in lines) else ExitCode.BAD_USAGE
-    return Failure(code, "nothing was done:\n  " + "\n  ".join(lines))
+    return Failure(
+        _refusal_code([problem["message"] for problem in problems]), "nothing was done:\n  " + "\n  ".join(lines)
+    )
+
+
+_CODES = {
+    "no agent answers": ExitCode.UNREACHABLE,
+    "frozen: ": ExitCode.IMPOSSIBLE,
+    "cannot do this": ExitCode.IMPOSSIBLE,
+    NO_PROCESS: ExitCode.NOT_TAKEN,
+}
+
+
+def _refusal_code(messages: list[str]) -> ExitCode:
+    """Bad usage, unless every problem is of one other kind."""
+    codes = {
+        next((code for words, code in _CODES.items() if words in message), ExitCode.BAD_USAGE) for message in messages
+    }
+    return codes.pop() if len(codes) == 1 else ExitCode.BAD_USAGE
 
 
 def suggestions(message: str, nodes: list[str]) -> list[str]:

@@ -9,7 +9,6 @@ import typer
 from trogdor.cli import options
 from trogdor.cli.exits import ExitCode, Failure
 from trogdor.cli.target import Target
-from trogdor.compose import shapes
 
 PARTITION = "org.apache.kafka.trogdor.fault.NetworkPartitionFaultSpec"
 CUT_LINKS = "trogdor.fault.CutLinksFaultSpec"
@@ -84,67 +83,87 @@ def command(
     from trogdor.cli.foreground import run_spec
 
     when = options.When.read(duration, later, at)
-    pairs, groups = cut(ends or [], isolate, shape, one_way=one_way, target=target)
-    link = link_terms(ports, protocol, new_only=new_only, reject=reject)
-    spec = spec_of(pairs, [] if one_way or link or cut_control else groups, link)
-    if cut_control:
-        spec["controlTraffic"] = "cut"
+    terms = link_terms(ports, protocol, new_only=new_only, reject=reject)
+    groups = groups_of(ends or [], isolate, shape, target)
+    try:
+        spec = spec_of(groups, shape, terms, one_way=one_way, cut_control=cut_control)
+    except ValueError as error:
+        raise Failure(ExitCode.BAD_USAGE, say_invalid(error)) from None
     run_spec(
         spec, when, target=target, word="partition", task_id=task_id, detach=detach, only_print=only_print,
         as_json=as_json,
     )  # fmt: skip
 
 
-def spec_of(pairs: list[shapes.Pair], groups: shapes.Groups, link: dict[str, Any]) -> dict[str, Any]:
-    """Upstream's spec where it can say it: whole groups of nodes, both ways. Else our own, link by link."""
-    if groups and all(_may_be_node(end) for group in groups for end in group):
-        return {"class": PARTITION, "partitions": groups}
-    return {"class": CUT_LINKS, "links": [{"from": source, "to": to, **link} for source, to in pairs]}
-
-
-def cut(
-    ends: list[str], isolate: str | None, shape: Shape | None, *, one_way: bool, target: str | None
-) -> tuple[list[shapes.Pair], shapes.Groups]:
-    """The directed links to cut, and the groups they come from, where they do. Raises Failure."""
+def groups_of(ends: list[str], isolate: str | None, shape: Shape | None, target: str | None) -> list[list[str]]:
+    """The groups that are parted; for a shape the one group that it is made of. Raises Failure."""
     if (isolate and (ends or shape)) or not (isolate or shape or ends):
         raise Failure(
             ExitCode.BAD_USAGE,
             "say what to part, in one of these ways: n1 / n2 n3, --isolate n1, --shape halves [NODE…]",
         )
-    try:
-        if shape is Shape.RING:
-            return shapes.ring(ends or agent_nodes(target)), []
-        if shape is not None:
-            groups = (shapes.halves if shape is Shape.HALVES else shapes.bridge)(ends or agent_nodes(target))
-        elif isolate:
-            groups = shapes.isolate(isolate, agent_nodes(target))
-        else:
-            groups = split(ends)
-            if len(groups) < 2:
-                raise ValueError("two groups at least, with / between them: trogdor partition n1 / n2 n3")
-    except ValueError as error:
-        raise Failure(ExitCode.BAD_USAGE, str(error)) from None
-    if one_way and len(groups) != 2:
-        raise Failure(ExitCode.BAD_USAGE, f"--one-way goes from one group to another: two groups, not {len(groups)}")
-    return shapes.between(groups, one_way=one_way), groups
+    if isolate:
+        return [[isolate], [name for name in agent_nodes(target) if name != isolate]]
+    groups = split(ends) if ends else [agent_nodes(target)]
+    if (len(groups) == 1) != (shape is not None):
+        raise Failure(
+            ExitCode.BAD_USAGE,
+            "a shape takes one group of nodes" if shape else "two groups at least: trogdor partition n1 / n2 n3",
+        )
+    return groups
 
 
-def split(ends: list[str]) -> shapes.Groups:
-    """The groups between the slashes. Raises ValueError for an empty one, or an end in two."""
-    groups: shapes.Groups = [[]]
+def spec_of(
+    groups: list[list[str]], shape: Shape | None, terms: dict[str, Any], *, one_way: bool, cut_control: bool
+) -> dict[str, Any]:
+    """Upstream's spec where it can say it: whole groups of nodes, both ways. Else our own, link by link.
+
+    Raises ValueError for what cannot be.
+    """
+    from trogdor.compose import partition
+
+    if not (shape or terms or one_way or cut_control) and all(_may_be_node(end) for group in groups for end in group):
+        return {"class": PARTITION, "partitions": groups}
+    if shape:
+        shapes = {Shape.HALVES: partition.halves, Shape.BRIDGE: partition.bridge, Shape.RING: partition.majority_ring}
+        links = shapes[shape](groups[0])
+    elif one_way:
+        if len(groups) != 2:
+            raise ValueError(f"--one-way goes from one group to another: two groups, not {len(groups)}")
+        links = partition.one_way(*groups)
+    else:
+        links = partition.parted(groups)
+    if not links:
+        raise ValueError(f"of {' '.join(groups[0])} nothing would be cut: more nodes are needed")
+    spec: dict[str, Any] = {
+        "class": CUT_LINKS,
+        "links": [{"from": link.from_, "to": link.to, **terms} for link in links],
+    }
+    return {**spec, "controlTraffic": "cut"} if cut_control else spec
+
+
+def say_invalid(error: ValueError) -> str:
+    """What is wrong with an end, in its own words, where it is a spec that found it."""
+    details: list[dict[str, Any]] = getattr(error, "errors", list)()
+    return "; ".join(str(detail["msg"]).removeprefix("Value error, ") for detail in details) or str(error)
+
+
+def split(ends: list[str]) -> list[list[str]]:
+    """The groups between the slashes. Raises Failure for an empty one, or an end named twice."""
+    groups: list[list[str]] = [[]]
     for end in ends:
         if end == "/":
             groups.append([])
         elif "/" in end and not _is_network(end.removeprefix("!")):
-            raise ValueError(f"{end}: put spaces around the /")
+            raise Failure(ExitCode.BAD_USAGE, f"{end}: put spaces around the /")
         else:
             groups[-1].append(end)
     if not all(groups):
-        raise ValueError("an end is missing on one side of /: trogdor partition n1 / n2 n3")
+        raise Failure(ExitCode.BAD_USAGE, "an end is missing on one side of /: trogdor partition n1 / n2 n3")
     named = [end for group in groups for end in group]
     repeated = sorted({end for end in named if named.count(end) > 1})
     if repeated:
-        raise ValueError(f"{', '.join(repeated)}: named more than once")
+        raise Failure(ExitCode.BAD_USAGE, f"{', '.join(repeated)}: named more than once")
     return groups
 
 

@@ -89,6 +89,21 @@ def test_every_problem_is_listed_and_nothing_created(run: Run, coordinator: Daem
     assert "POST /coordinator/task/create" not in lines_sent(coordinator)
 
 
+@pytest.mark.parametrize(
+    ("messages", "code"),
+    [
+        (["node n1: no agent answers at h:1"], 5),
+        (["frozen: new faults are refused"], 6),
+        (["node n1 cannot do this: nft: install it", "frozen: x"], 6),
+        (["frozen: x", "Unknown node names: n9"], 2),
+    ],
+)
+def test_why_it_was_refused_is_the_exit_code(run: Run, coordinator: Daemon, messages: list[str], code: int) -> None:
+    problems = [{"path": "spec", "message": message} for message in messages]
+    coordinator.answers["POST /coordinator/task/check"] = (200, {"problems": problems, "nodes": []})
+    assert run(*ARGS, "-t", coordinator.target).code == code
+
+
 def test_json_is_the_outcome_alone(run: Run, coordinator: Daemon) -> None:
     play(coordinator, task("RUNNING", SEEN, SEEN), task("DONE", HEALED, HEALED))
     done = run(*ARGS, "-t", coordinator.target, "--json")

@@ -40,7 +40,7 @@ def test_terms_of_links(run: Run) -> None:
         run, "partition", "n1", "/", "n2", "--ports", "2379,9092-9094", "--new-only", "--reject", "--for", "1s"
     )
     terms = {"ports": ["2379", "9092-9094"], "protocol": "tcp", "connections": "new", "action": "reject"}
-    assert spec["links"] == [{"from": "n1", "to": "n2", **terms}, {"from": "n2", "to": "n1", **terms}]
+    assert spec["links"] == [{"from": "n2", "to": "n1", **terms}, {"from": "n1", "to": "n2", **terms}]
     udp = printed(run, "partition", "n1", "/", "n2", "--ports", "53", "--protocol", "udp", "--for", "1s")
     assert udp["links"][0]["protocol"] == "udp"
     cut = printed(run, "partition", "n1", "/", "n2", "--cut-control", "--for", "1s")
@@ -50,18 +50,24 @@ def test_terms_of_links(run: Run) -> None:
 @pytest.mark.parametrize("end", ["10.0.0.0/8", "10.1.2.3", "::1", "db.example.com", "!n3"])
 def test_ends_that_are_no_nodes(run: Run, end: str) -> None:
     spec = printed(run, "partition", "n1", "/", end, "--for", "1s")
-    assert spec["links"] == [{"from": "n1", "to": end}, {"from": end, "to": "n1"}]
+    assert spec["links"] == [{"from": end, "to": "n1"}, {"from": "n1", "to": end}]
 
 
 def test_shapes_of_all_nodes(run: Run, daemon: Daemon) -> None:
     daemon.answers["GET /coordinator/nodes"] = (200, NODES)
     at = ("-t", daemon.target, "--for", "1s")
     assert printed(run, "partition", "--isolate", "n2", *at)["partitions"] == [["n2"], ["n1", "n3", "n4", "n5"]]
-    assert printed(run, "partition", "--shape", "halves", *at)["partitions"] == [["n1", "n2"], ["n3", "n4", "n5"]]
-    assert printed(run, "partition", "--shape", "bridge", *at)["partitions"] == [["n1", "n2"], ["n4", "n5"]]
-    ring = printed(run, "partition", "--shape", "ring", *at)["links"]
-    assert {"from": "n1", "to": "n3"} in ring
-    assert {"from": "n1", "to": "n2"} not in ring
+
+    def cut(shape: str, *nodes: str) -> set[str]:
+        links = printed(run, "partition", "--shape", shape, *nodes, *at)["links"]
+        return {f"{link['from']}{link['to']}" for link in links}
+
+    both_ways = {"n1n3", "n3n1", "n2n3", "n3n2"}
+    assert cut("halves", "n3", "n1", "n2") == both_ways
+    assert cut("bridge", "n1", "n4", "n2") == {"n1n2", "n2n1"}
+    assert len(cut("halves")) == 2 * 2 * 3
+    assert "n1n3" in cut("ring")
+    assert "n1n2" not in cut("ring")
 
 
 def test_a_pause_by_every_kind_of_match(run: Run) -> None:
@@ -108,7 +114,9 @@ def test_at_and_in(run: Run, daemon: Daemon) -> None:
         ["partition", "n1", "/", "n2", "--for", "5s", "--in", "1s", "--at", "12:00"],
         ["partition", "n1", "/", "n2", "--detach"],
         ["partition", "n1", "/", "n2", "-t", "nonsense"],
-        ["partition", "--shape", "ring", "n1", "n2", "n3"],
+        ["partition", "--shape", "ring", "n1", "n2"],
+        ["partition", "--shape", "halves", "n1", "/", "n2"],
+        ["partition", "n1", "/", "a..b"],
         ["pause", "n1"],
         ["pause", "--name", "etcd"],
         ["run", "{bad"],
