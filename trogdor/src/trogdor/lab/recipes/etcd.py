@@ -111,9 +111,14 @@ class Etcd:
         """The members' processes by node."""
         return dict(self._processes)
 
-    def put(self, key: str, value: str, node: str | None = None, *, timeout_s: float = 5.0) -> None:
-        """Write through a member; once this returns, a majority has it. Raises EtcdError."""
-        self._ask(node, "/v3/kv/put", {"key": _encode(key), "value": _encode(value)}, timeout_s)
+    def put(
+        self, key: str, value: str, node: str | None = None, *, client: Node | None = None, timeout_s: float = 5.0
+    ) -> None:
+        """Write through a member; once this returns, a majority has it. Raises EtcdError.
+
+        client: the node from which the member is asked; the member's own, over its loopback, if absent.
+        """
+        self._ask(node, "/v3/kv/put", {"key": _encode(key), "value": _encode(value)}, timeout_s, client)
 
     def get(self, key: str, node: str | None = None, *, timeout_s: float = 5.0) -> str | None:
         """The value, read linearizably through a member; None if there is none. Raises EtcdError."""
@@ -140,9 +145,12 @@ class Etcd:
         leader = self.status(ask or next(iter(self._nodes)), timeout_s=timeout_s).get("leader", "0")
         return self._names.get(leader)
 
-    def _ask(self, node: str | None, path: str, body: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+    def _ask(
+        self, node: str | None, path: str, body: dict[str, Any], timeout_s: float, client: Node | None = None
+    ) -> dict[str, Any]:
         asked = self._nodes[node or next(iter(self._nodes))]
-        connection = NodeHTTPConnection(asked, "127.0.0.1", CLIENT_PORT, timeout_s)
+        host = asked.address if client else "127.0.0.1"
+        connection = NodeHTTPConnection(client or asked, host, CLIENT_PORT, timeout_s)
         try:
             connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
             response = connection.getresponse()
