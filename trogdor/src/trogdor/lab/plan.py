@@ -67,7 +67,7 @@ class Plan:
 
     def control(self, node: str) -> str:
         """The socket of a node's pid 1."""
-        return f"{self.runtime}/{node}.sock"
+        return f"{self.runtime}/{node}.init"
 
 
 def plan_nodes(nodes: int | list[str], ipv6: bool) -> list[NodePlan]:
