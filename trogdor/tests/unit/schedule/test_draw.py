@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trogdor.compose.fault_set import FaultSet
-from trogdor.compose.schedule import SplitMix64, draw, fixed
+from trogdor.compose.schedule import SplitMix64, draw, expand, fixed
 from trogdor.spec import SpecError, parse
 from trogdor.spec.schedule import FixedScheduleSpec, RandomScheduleSpec
 from trogdor.topology import Node, Topology
@@ -56,14 +56,14 @@ def asked(draw_from: st.DrawFn) -> tuple[RandomScheduleSpec, Topology]:
         quietMs=draw_from(st.integers(0, 59_000)),
         length=draw_from(lengths),
         pause=draw_from(lengths),
-        maxFaults=500,
+        maxFaults=100,
         nodes={"count": draw_from(counts), "never": never},
         faults=draw_from(st.lists(template, min_size=1, max_size=3)),
     ), topology
 
 
 @given(asked())
-@settings(deadline=None, derandomize=True)
+@settings(deadline=None, derandomize=True, max_examples=60)
 def test_never_more_at_once_than_asked_never_outside_the_window_never_on_an_excluded_node(
     given_: tuple[RandomScheduleSpec, Topology],
 ) -> None:
@@ -76,7 +76,7 @@ def test_never_more_at_once_than_asked_never_outside_the_window_never_on_an_excl
 
 
 @given(asked())
-@settings(deadline=None, derandomize=True)
+@settings(deadline=None, derandomize=True, max_examples=60)
 def test_a_drawn_schedule_is_a_valid_spec_and_survives_json(given_: tuple[RandomScheduleSpec, Topology]) -> None:
     spec, topology = given_
     tasks = fixed(spec, topology)
@@ -86,7 +86,7 @@ def test_a_drawn_schedule_is_a_valid_spec_and_survives_json(given_: tuple[Random
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(3, 9), st.integers(1, 6))
-@settings(deadline=None, derandomize=True)
+@settings(deadline=None, derandomize=True, max_examples=60)
 def test_a_minority_leaves_a_quorum_at_every_moment(seed: int, count: int, at_once: int) -> None:
     topology = nodes(count)
     drawn = draw(schedule(seed=seed, atOnce=at_once, nodes={"count": "minority"}, maxFaults=300), topology)
@@ -107,7 +107,7 @@ def test_only_nodes_with_the_tag_are_drawn_and_all_others_may_be_its_others() ->
 
 def test_weights_say_how_often() -> None:
     faults = [{"weight": 9, "spec": PAUSE}, {"weight": 1, "spec": PARTITION}]
-    drawn = draw(schedule(faults=faults, durationMs=10**10, maxFaults=5000), nodes(5))
+    drawn = draw(schedule(faults=faults, durationMs=10**10, maxFaults=1000), nodes(5))
     assert 0.88 < sum(fault.template == 0 for fault in drawn) / len(drawn) < 0.92
 
 
@@ -137,6 +137,14 @@ def test_the_same_seed_draws_the_schedule_that_it_has_always_drawn() -> None:
 
 def test_another_seed_draws_another_schedule() -> None:
     assert draw(schedule(seed=1), nodes(5)) != draw(schedule(seed=2), nodes(5))
+
+
+def test_a_schedule_becomes_specs_at_their_times_by_start() -> None:
+    spec = schedule(startMs=1_000_000)
+    specs = expand(spec, nodes(5))
+    drawn = draw(spec, nodes(5))
+    assert [(one.start_ms, one.end_ms) for one in specs] == [(10**6 + d.start_ms, 10**6 + d.end_ms) for d in drawn]
+    assert expand(fixed(spec, nodes(5)), nodes(5)) == specs
 
 
 @pytest.mark.parametrize(
