@@ -1,4 +1,4 @@
-"""A spec's JSON as commands take it: the text itself, a file, or - for standard input."""
+"""A spec as commands take it: JSON as the argument itself, a file of JSON or YAML, or - for standard input."""
 
 import json
 import sys
@@ -7,15 +7,31 @@ from typing import Any
 
 
 def read_document(argument: str) -> dict[str, Any]:
-    """The JSON object that an argument holds or names. Raises ValueError that says what is wrong where."""
+    """The JSON object that an argument holds or names; a file named ``.yaml`` or ``.yml`` is YAML.
+
+    Raises ValueError that says what is wrong where.
+    """
     text, source = _read(argument)
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{source} is not JSON: {error}") from None
+    document = _parse_yaml(text, source) if source.endswith((".yaml", ".yml")) else _parse_json(text, source)
     if not isinstance(document, dict):
         raise ValueError(f'{source}: a JSON object is wanted, such as {{"class": "NoOpTaskSpec", "durationMs": 1000}}')
     return document
+
+
+def _parse_json(text: str, source: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{source} is not JSON: {error}") from None
+
+
+def _parse_yaml(text: str, source: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source} is not YAML: {error}") from None
 
 
 def _read(argument: str) -> tuple[str, str]:

@@ -29,6 +29,7 @@ class Entry:
     section: str
 
 
+SCHEDULES = "Schedules and timelines"
 FAULTS, TASKS, SAFETY, DAEMONS, HELP = "Faults", "Tasks", "Safety", "Daemons and clients", "Getting started"
 
 ENTRIES = [
@@ -44,6 +45,11 @@ ENTRIES = [
     Entry("ls", "show", "ls", "Lists the tasks.", TASKS),
     Entry("nodes", "show", "nodes", "Lists the nodes and how they are.", TASKS),
     Entry("mark", "show", "mark", "Writes a mark of your own into the events.", TASKS),
+    Entry("schedule", "schedule", "app", "Faults drawn by a seed: shows them, or runs them.", SCHEDULES),
+    Entry("hunt", "hunt", "command", "Seed after seed until a check fails; then the least that still does.", SCHEDULES),
+    Entry("replay", "replay", "command", "Runs the tasks of a schedule that was drawn or found before.", SCHEDULES),
+    Entry("watch", "watch", "command", "The live timeline, in the terminal.", SCHEDULES),
+    Entry("report", "report", "command", "Writes tasks' timeline and figures into one HTML file.", SCHEDULES),
     Entry("stop", "safety", "stop", "Stops a task, or all of them, and waits until it is healed.", SAFETY),
     Entry("heal", "heal", "command", "Ends every fault: of a coordinator, or --local of this machine.", SAFETY),
     Entry("freeze", "safety", "freeze", "Refuses new faults until thawed.", SAFETY),

@@ -1,0 +1,55 @@
+"""A timeline in characters, for terminals: pure."""
+
+from trogdor.timeline.layout import Layout, say_offset, tick_ms
+from trogdor.timeline.model import Bar, Outcome, Timeline
+
+FILL: dict[Outcome, str] = {
+    "planned": "░", "armed": "░", "seen": "█", "unverified": "▒", "not seen": "X", "failed": "X", "running": "▓",
+    "done": "▓",
+}  # fmt: skip
+LEGEND = "░ planned  █ seen  ▒ unverified  X did not take  ▓ not a fault"
+MAX_LABEL = 16
+LEAST_LABEL = 6
+
+
+def draw_text(
+    timeline: Timeline, width: int = 100, begin_ms: float | None = None, end_ms: float | None = None
+) -> list[str]:
+    """The timeline as lines of ``width`` characters: the axis, then each node's rows. What overlaps has more rows."""
+    begin_ms = timeline.begin_ms if begin_ms is None else begin_ms
+    end_ms = max(timeline.end_ms if end_ms is None else end_ms, begin_ms + 1)
+    label = min(MAX_LABEL, max((len(node) for node in timeline.nodes), default=0)) + 2
+    columns = max(10, width - label)
+    per_column = (end_ms - begin_ms) / columns
+    lines = [" " * label + _axis(begin_ms, end_ms, columns, timeline.relative)]
+    layout = Layout(timeline)
+    for node in timeline.nodes:
+        rows = [["·"] * columns for _ in range(layout.rows[node])]
+        placed, _ = layout.within(node, begin_ms, end_ms, 0.0)
+        for one in placed:
+            first = max(0, int((one.bar.first_ms - begin_ms) / per_column))
+            last = min(columns, max(first + 1, int((one.last_ms - begin_ms) / per_column)))
+            rows[one.row][first:last] = _filled(one.bar, last - first)
+        for number, row in enumerate(rows):
+            name = node[: label - 2].ljust(label) if number == 0 else " " * label
+            lines.append(name + "".join(row))
+    return lines
+
+
+def _filled(bar: Bar, width: int) -> list[str]:
+    fill = FILL[bar.outcome]
+    words = bar.what[: width - 2] if width >= LEAST_LABEL else ""
+    return list((fill + words + fill * width)[:width])
+
+
+def _axis(begin_ms: float, end_ms: float, columns: int, relative: bool) -> str:
+    step = tick_ms(end_ms - begin_ms, columns, apart=12)
+    axis = [" "] * columns
+    at_ms = 0.0
+    while begin_ms + at_ms <= end_ms:
+        column = int(at_ms * columns / (end_ms - begin_ms))
+        words = say_offset(begin_ms + at_ms if relative else at_ms, step)
+        if column + len(words) <= columns:
+            axis[column : column + len(words)] = words
+        at_ms += step
+    return "".join(axis)
