@@ -101,7 +101,7 @@ class InjectFault(Work):
 
     async def run(self) -> str:
         assert self._fired is not None
-        self._tell(text=self._of.fault.text[0].format(spec=self._of.spec))
+        self._tell(text=self._of.fault.text[0].format(spec=self._of.spec, task_id=self._of.term.task_id))
         again = asyncio.create_task(self._plan_again_and_again())
         try:
             return await self._look(self._fired)
@@ -183,7 +183,7 @@ class InjectFault(Work):
         undone = self._undone
         await self._release_late_claims()
         self._tell(
-            text=self._of.fault.text[1].format(spec=self._of.spec),
+            text=self._of.fault.text[1].format(spec=self._of.spec, task_id=self._of.term.task_id),
             undone_by=_undone_by(undone),
             notes=(*self._status.notes, *undone.left_alone),
         )
