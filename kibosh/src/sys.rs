@@ -1,0 +1,559 @@
+//! The system calls Kibosh makes on the target, each as a safe function.
+//!
+//! `unsafe` is allowed here because libc's functions are foreign: every pointer passed points into
+//! a Rust value that outlives the call, and every descriptor returned is owned at once.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, OsStr};
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use libc::{c_int, c_void};
+
+/// An error number of errno(3), positive.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    pub fn last() -> Self {
+        Errno(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", std::io::Error::from_raw_os_error(self.0))
+    }
+}
+
+impl std::error::Error for Errno {}
+
+pub type Sys<T> = Result<T, Errno>;
+
+fn check(result: c_int) -> Sys<c_int> {
+    if result < 0 { Err(Errno::last()) } else { Ok(result) }
+}
+
+fn check_size(result: isize) -> Sys<usize> {
+    usize::try_from(result).map_err(|_| Errno::last())
+}
+
+fn owned(result: c_int) -> Sys<OwnedFd> {
+    // SAFETY: the call that returned this descriptor has just made it; nobody else owns it.
+    check(result).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn c_string(name: &OsStr) -> Sys<CString> {
+    CString::new(name.as_bytes()).map_err(|_| Errno(libc::EINVAL))
+}
+
+/// `/proc/self/fd/N`: the object a descriptor stands for, as a path that cannot be renamed away.
+struct FdPath([u8; 32]);
+
+impl FdPath {
+    fn new(fd: RawFd) -> Self {
+        let mut path = [0u8; 32];
+        let prefix = b"/proc/self/fd/";
+        path[..prefix.len()].copy_from_slice(prefix);
+        let digits = fd.to_string();
+        path[prefix.len()..prefix.len() + digits.len()].copy_from_slice(digits.as_bytes());
+        FdPath(path)
+    }
+
+    fn as_ptr(&self) -> *const libc::c_char {
+        self.0.as_ptr().cast()
+    }
+}
+
+pub fn open(path: &OsStr, flags: c_int) -> Sys<OwnedFd> {
+    let path = c_string(path)?;
+    owned(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) })
+}
+
+/// Opens `name` in `dir` without following a symbolic link.
+pub fn open_at(dir: BorrowedFd, name: &OsStr, flags: c_int, mode: u32) -> Sys<OwnedFd> {
+    let name = c_string(name)?;
+    let flags = flags | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+    owned(unsafe { libc::openat(dir.as_raw_fd(), name.as_ptr(), flags, mode) })
+}
+
+/// Opens `O_TMPFILE` in `dir`.
+pub fn open_tmpfile(dir: BorrowedFd, flags: c_int, mode: u32) -> Sys<OwnedFd> {
+    let flags = flags | libc::O_TMPFILE | libc::O_CLOEXEC;
+    owned(unsafe { libc::openat(dir.as_raw_fd(), c".".as_ptr(), flags, mode) })
+}
+
+/// Opens what `fd` stands for anew, with other flags.
+pub fn reopen(fd: BorrowedFd, flags: c_int) -> Sys<OwnedFd> {
+    let path = FdPath::new(fd.as_raw_fd());
+    owned(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) })
+}
+
+pub fn stat(fd: BorrowedFd) -> Sys<libc::stat> {
+    let mut out = MaybeUninit::<libc::stat>::uninit();
+    check(unsafe { libc::fstatat(fd.as_raw_fd(), c"".as_ptr(), out.as_mut_ptr(), libc::AT_EMPTY_PATH) })?;
+    // SAFETY: fstatat succeeded, so it filled the whole structure.
+    Ok(unsafe { out.assume_init() })
+}
+
+pub fn stat_at(dir: BorrowedFd, name: &OsStr) -> Sys<libc::stat> {
+    let name = c_string(name)?;
+    let mut out = MaybeUninit::<libc::stat>::uninit();
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    check(unsafe { libc::fstatat(dir.as_raw_fd(), name.as_ptr(), out.as_mut_ptr(), flags) })?;
+    // SAFETY: fstatat succeeded, so it filled the whole structure.
+    Ok(unsafe { out.assume_init() })
+}
+
+pub fn statx(fd: BorrowedFd, flags: u32, mask: u32) -> Sys<libc::statx> {
+    let mut out = MaybeUninit::<libc::statx>::zeroed();
+    let sync = flags as c_int & (libc::AT_STATX_FORCE_SYNC | libc::AT_STATX_DONT_SYNC);
+    let flags = libc::AT_EMPTY_PATH | sync;
+    check(unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), flags, mask, out.as_mut_ptr()) })?;
+    // SAFETY: zeroed is a valid statx, and the call succeeded.
+    Ok(unsafe { out.assume_init() })
+}
+
+pub fn statvfs(fd: BorrowedFd) -> Sys<libc::statvfs> {
+    let mut out = MaybeUninit::<libc::statvfs>::uninit();
+    check(unsafe { libc::fstatvfs(fd.as_raw_fd(), out.as_mut_ptr()) })?;
+    // SAFETY: fstatvfs succeeded, so it filled the whole structure.
+    Ok(unsafe { out.assume_init() })
+}
+
+pub fn mkdir_at(dir: BorrowedFd, name: &OsStr, mode: u32) -> Sys<()> {
+    let name = c_string(name)?;
+    check(unsafe { libc::mkdirat(dir.as_raw_fd(), name.as_ptr(), mode) }).map(drop)
+}
+
+pub fn mknod_at(dir: BorrowedFd, name: &OsStr, mode: u32, rdev: u32) -> Sys<()> {
+    let name = c_string(name)?;
+    check(unsafe { libc::mknodat(dir.as_raw_fd(), name.as_ptr(), mode, libc::dev_t::from(rdev)) }).map(drop)
+}
+
+pub fn symlink_at(target: &OsStr, dir: BorrowedFd, name: &OsStr) -> Sys<()> {
+    let (target, name) = (c_string(target)?, c_string(name)?);
+    check(unsafe { libc::symlinkat(target.as_ptr(), dir.as_raw_fd(), name.as_ptr()) }).map(drop)
+}
+
+/// Gives what `fd` stands for another name. A file made with `O_TMPFILE` gets its first.
+pub fn link_fd(fd: BorrowedFd, dir: BorrowedFd, name: &OsStr) -> Sys<()> {
+    let (path, name) = (FdPath::new(fd.as_raw_fd()), c_string(name)?);
+    let flags = libc::AT_SYMLINK_FOLLOW;
+    check(unsafe { libc::linkat(libc::AT_FDCWD, path.as_ptr(), dir.as_raw_fd(), name.as_ptr(), flags) })
+        .map(drop)
+}
+
+pub fn unlink_at(dir: BorrowedFd, name: &OsStr, flags: c_int) -> Sys<()> {
+    let name = c_string(name)?;
+    check(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), flags) }).map(drop)
+}
+
+pub fn rename_at(from: BorrowedFd, name: &OsStr, to: BorrowedFd, newname: &OsStr, flags: u32) -> Sys<()> {
+    let (name, newname) = (c_string(name)?, c_string(newname)?);
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+    check(unsafe { libc::renameat2(from, name.as_ptr(), to, newname.as_ptr(), flags) }).map(drop)
+}
+
+pub fn readlink(fd: BorrowedFd) -> Sys<Vec<u8>> {
+    let mut out = vec![0u8; libc::PATH_MAX as usize];
+    let size = unsafe {
+        libc::readlinkat(fd.as_raw_fd(), c"".as_ptr(), out.as_mut_ptr().cast(), out.len())
+    };
+    out.truncate(check_size(size)?);
+    Ok(out)
+}
+
+pub fn chmod(fd: BorrowedFd, mode: u32) -> Sys<()> {
+    let path = FdPath::new(fd.as_raw_fd());
+    check(unsafe { libc::chmod(path.as_ptr(), mode) }).map(drop)
+}
+
+/// Changes owner and group; `u32::MAX` leaves one as it is.
+pub fn chown(fd: BorrowedFd, uid: u32, gid: u32) -> Sys<()> {
+    let flags = libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW;
+    check(unsafe { libc::fchownat(fd.as_raw_fd(), c"".as_ptr(), uid, gid, flags) }).map(drop)
+}
+
+/// Sets the size through an open descriptor.
+pub fn ftruncate(fd: BorrowedFd, size: u64) -> Sys<()> {
+    check(unsafe { libc::ftruncate(fd.as_raw_fd(), offset(size)?) }).map(drop)
+}
+
+/// Sets the size of what `fd` (perhaps `O_PATH`) stands for.
+pub fn truncate(fd: BorrowedFd, size: u64) -> Sys<()> {
+    let path = FdPath::new(fd.as_raw_fd());
+    check(unsafe { libc::truncate(path.as_ptr(), offset(size)?) }).map(drop)
+}
+
+pub fn utimens(fd: BorrowedFd, times: &[libc::timespec; 2]) -> Sys<()> {
+    let flags = libc::AT_EMPTY_PATH;
+    check(unsafe { libc::utimensat(fd.as_raw_fd(), c"".as_ptr(), times.as_ptr(), flags) }).map(drop)
+}
+
+fn offset(value: u64) -> Sys<libc::off_t> {
+    libc::off_t::try_from(value).map_err(|_| Errno(libc::EFBIG))
+}
+
+/// Reads only what is in the page cache: `EAGAIN` when the disk would have to be asked.
+pub fn pread_cached(fd: BorrowedFd, buffer: &mut [u8], at: u64) -> Sys<usize> {
+    let vec = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    check_size(unsafe { libc::preadv2(fd.as_raw_fd(), &vec, 1, offset(at)?, libc::RWF_NOWAIT) })
+}
+
+/// Fills `buffer` from `at`, short only at the end of the file.
+pub fn pread(fd: BorrowedFd, buffer: &mut [u8], at: u64) -> Sys<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        let rest = &mut buffer[done..];
+        let at = offset(at + done as u64)?;
+        let size = unsafe { libc::pread(fd.as_raw_fd(), rest.as_mut_ptr().cast(), rest.len(), at) };
+        match check_size(size) {
+            Ok(0) => break,
+            Ok(size) => done += size,
+            Err(Errno(libc::EINTR)) => {}
+            Err(_) if done > 0 => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(done)
+}
+
+/// Writes all of `data` at `at`, or as much as there was room for.
+pub fn pwrite(fd: BorrowedFd, data: &[u8], at: u64) -> Sys<usize> {
+    let mut done = 0;
+    while done < data.len() {
+        let rest = &data[done..];
+        let at = offset(at + done as u64)?;
+        let size = unsafe { libc::pwrite(fd.as_raw_fd(), rest.as_ptr().cast(), rest.len(), at) };
+        match check_size(size) {
+            Ok(0) => break,
+            Ok(size) => done += size,
+            Err(Errno(libc::EINTR)) => {}
+            Err(_) if done > 0 => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(done)
+}
+
+pub fn fsync(fd: BorrowedFd, data_only: bool) -> Sys<()> {
+    let fd = fd.as_raw_fd();
+    check(unsafe { if data_only { libc::fdatasync(fd) } else { libc::fsync(fd) } }).map(drop)
+}
+
+pub fn syncfs(fd: BorrowedFd) -> Sys<()> {
+    check(unsafe { libc::syncfs(fd.as_raw_fd()) }).map(drop)
+}
+
+pub fn fallocate(fd: BorrowedFd, mode: u32, at: u64, length: u64) -> Sys<()> {
+    let (at, length) = (offset(at)?, offset(length)?);
+    check(unsafe { libc::fallocate(fd.as_raw_fd(), mode as c_int, at, length) }).map(drop)
+}
+
+pub fn lseek(fd: BorrowedFd, at: u64, whence: u32) -> Sys<u64> {
+    let result = unsafe { libc::lseek(fd.as_raw_fd(), offset(at)?, whence as c_int) };
+    u64::try_from(result).map_err(|_| Errno::last())
+}
+
+pub fn copy_file_range(from: BorrowedFd, at: u64, to: BorrowedFd, to_at: u64, length: usize) -> Sys<usize> {
+    let (mut at, mut to_at) = (offset(at)?, offset(to_at)?);
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+    check_size(unsafe { libc::copy_file_range(from, &mut at, to, &mut to_at, length, 0) })
+}
+
+pub fn close(fd: OwnedFd) -> Sys<()> {
+    use std::os::fd::IntoRawFd;
+    check(unsafe { libc::close(fd.into_raw_fd()) }).map(drop)
+}
+
+/// Reports what close(2) would, without closing: what FLUSH asks.
+pub fn close_duplicate(fd: BorrowedFd) -> Sys<()> {
+    close(owned(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 0) })?)
+}
+
+pub fn set_xattr(fd: BorrowedFd, name: &OsStr, value: &[u8], flags: u32) -> Sys<()> {
+    let (path, name) = (FdPath::new(fd.as_raw_fd()), c_string(name)?);
+    let data = value.as_ptr().cast::<c_void>();
+    check(unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), data, value.len(), flags as c_int) }).map(drop)
+}
+
+/// Reads an attribute into `buffer`; an empty buffer asks for its size.
+pub fn get_xattr(fd: BorrowedFd, name: &OsStr, buffer: &mut [u8]) -> Sys<usize> {
+    let (path, name) = (FdPath::new(fd.as_raw_fd()), c_string(name)?);
+    let data = buffer.as_mut_ptr().cast::<c_void>();
+    check_size(unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), data, buffer.len()) })
+}
+
+pub fn list_xattr(fd: BorrowedFd, buffer: &mut [u8]) -> Sys<usize> {
+    let path = FdPath::new(fd.as_raw_fd());
+    check_size(unsafe { libc::listxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
+pub fn remove_xattr(fd: BorrowedFd, name: &OsStr) -> Sys<()> {
+    let (path, name) = (FdPath::new(fd.as_raw_fd()), c_string(name)?);
+    check(unsafe { libc::removexattr(path.as_ptr(), name.as_ptr()) }).map(drop)
+}
+
+/// One name of a directory as getdents64(2) tells it.
+#[derive(Debug, Clone)]
+pub struct DirEntry {
+    pub ino: u64,
+    /// Where the entry after this one begins.
+    pub next: i64,
+    pub kind: u8,
+    pub name: Vec<u8>,
+}
+
+/// The next entries of an open directory; empty at its end.
+pub fn read_dir(fd: BorrowedFd) -> Sys<Vec<DirEntry>> {
+    let mut buffer = [0u8; 32 * 1024];
+    let size = unsafe {
+        libc::syscall(libc::SYS_getdents64, fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len())
+    };
+    let size = check_size(size as isize)?;
+    Ok(parse_dir(&buffer[..size]))
+}
+
+fn parse_dir(mut bytes: &[u8]) -> Vec<DirEntry> {
+    let mut entries = Vec::new();
+    while let Some((head, _)) = bytes.split_at_checked(19) {
+        let word = |at: usize| {
+            let mut value = [0u8; 8];
+            value.copy_from_slice(&head[at..at + 8]);
+            u64::from_ne_bytes(value)
+        };
+        let length = usize::from(u16::from_ne_bytes([head[16], head[17]]));
+        let Some(record) = bytes.get(..length).filter(|record| record.len() > 19) else { break };
+        let name = &record[19..];
+        let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+        let name = name[..end].to_vec();
+        entries.push(DirEntry { ino: word(0), next: word(8) as i64, kind: head[18], name });
+        bytes = &bytes[length..];
+    }
+    entries
+}
+
+pub fn seek_dir(fd: BorrowedFd, position: i64) -> Sys<()> {
+    let result = unsafe { libc::lseek(fd.as_raw_fd(), position, libc::SEEK_SET) };
+    if result < 0 { Err(Errno::last()) } else { Ok(()) }
+}
+
+pub fn read(fd: BorrowedFd, buffer: &mut [u8]) -> Sys<usize> {
+    check_size(unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
+/// Writes the parts as one message.
+pub fn write_message(fd: BorrowedFd, parts: &[std::io::IoSlice]) -> Sys<usize> {
+    let count = parts.len() as c_int;
+    check_size(unsafe { libc::writev(fd.as_raw_fd(), parts.as_ptr().cast(), count) })
+}
+
+pub fn boottime_ms() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut now) };
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// As many descriptors as the system lets this process have: each known file holds one.
+pub fn raise_descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        let most = std::fs::read_to_string("/proc/sys/fs/nr_open").ok();
+        let most = most.and_then(|text| text.trim().parse().ok()).unwrap_or(limit.rlim_max);
+        let wish = libc::rlimit { rlim_cur: most, rlim_max: most };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &wish) != 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+        }
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+    }
+    limit.rlim_cur
+}
+
+/// Gives the calling thread a umask and working directory of its own.
+pub fn unshare_fs() -> Sys<()> {
+    check(unsafe { libc::unshare(libc::CLONE_FS) }).map(drop)
+}
+
+pub fn set_umask(mask: u32) {
+    unsafe { libc::umask(mask) };
+}
+
+pub fn own_uid() -> u32 {
+    unsafe { libc::geteuid() }
+}
+
+pub fn own_gid() -> u32 {
+    unsafe { libc::getegid() }
+}
+
+pub fn kill(pid: u32, signal: c_int) -> Sys<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| Errno(libc::ESRCH))?;
+    if pid <= 1 {
+        return Err(Errno(libc::EPERM));
+    }
+    check(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+pub fn mount(source: &CStr, point: &CStr, kind: &CStr, flags: u64, data: &CStr) -> Sys<()> {
+    let data = data.as_ptr().cast();
+    check(unsafe { libc::mount(source.as_ptr(), point.as_ptr(), kind.as_ptr(), flags, data) }).map(drop)
+}
+
+pub fn unmount(point: &OsStr, flags: c_int) -> Sys<()> {
+    let point = c_string(point)?;
+    check(unsafe { libc::umount2(point.as_ptr(), flags) }).map(drop)
+}
+
+/// Makes the calling thread, and those it will start, keep termination signals pending.
+pub fn block_termination() -> Sys<()> {
+    let set = termination_signals();
+    let result = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut()) };
+    if result == 0 { Ok(()) } else { Err(Errno(result)) }
+}
+
+/// Waits for a termination signal or for `other` to become readable; the signal, if it was one.
+pub fn wait_for_termination(other: BorrowedFd) -> Sys<Option<i32>> {
+    let set = termination_signals();
+    let signals = owned(unsafe { libc::signalfd(-1, &set, libc::SFD_CLOEXEC) })?;
+    let mut polled = [
+        libc::pollfd { fd: signals.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+        libc::pollfd { fd: other.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+    ];
+    loop {
+        match check(unsafe { libc::poll(polled.as_mut_ptr(), 2, -1) }) {
+            Err(Errno(libc::EINTR)) => {}
+            Err(errno) => return Err(errno),
+            Ok(_) if polled[0].revents != 0 => {
+                let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
+                let size = unsafe {
+                    libc::read(signals.as_raw_fd(), info.as_mut_ptr().cast(), info.len())
+                };
+                check_size(size)?;
+                return Ok(Some(i32::from_ne_bytes([info[0], info[1], info[2], info[3]])));
+            }
+            Ok(_) => return Ok(None),
+        }
+    }
+}
+
+fn termination_signals() -> libc::sigset_t {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset fills the set before it is used.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            libc::sigaddset(set.as_mut_ptr(), signal);
+        }
+        set.assume_init()
+    }
+}
+
+/// Acts as the caller of a request while it makes something, so that the target gives it the owner,
+/// group and mode that the caller would get there. Only the calling thread changes.
+pub struct ActingAs {
+    restore: Option<(u32, u32)>,
+}
+
+impl ActingAs {
+    /// The daemon's capabilities are kept: the kernel has already checked the caller's permissions.
+    pub fn new(uid: u32, gid: u32) -> Self {
+        let own = (own_uid(), own_gid());
+        if own.0 != 0 || (uid, gid) == own {
+            return ActingAs { restore: None };
+        }
+        let capabilities = Capabilities::current();
+        unsafe {
+            libc::syscall(libc::SYS_setfsgid, gid);
+            libc::syscall(libc::SYS_setfsuid, uid);
+        }
+        if let Some(capabilities) = capabilities {
+            capabilities.apply();
+        }
+        ActingAs { restore: Some(own) }
+    }
+}
+
+impl Drop for ActingAs {
+    fn drop(&mut self) {
+        if let Some((uid, gid)) = self.restore {
+            unsafe {
+                libc::syscall(libc::SYS_setfsuid, uid);
+                libc::syscall(libc::SYS_setfsgid, gid);
+            }
+        }
+    }
+}
+
+/// The calling thread's capability sets, as capget(2) tells them.
+struct Capabilities([u32; 6]);
+
+impl Capabilities {
+    const HEADER: [u32; 2] = [0x2008_0522, 0];
+
+    fn current() -> Option<Self> {
+        let (mut header, mut sets) = (Self::HEADER, [0u32; 6]);
+        let result = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+        (result == 0).then_some(Capabilities(sets))
+    }
+
+    fn apply(&self) {
+        let mut header = Self::HEADER;
+        unsafe { libc::syscall(libc::SYS_capset, header.as_mut_ptr(), self.0.as_ptr()) };
+    }
+}
+
+pub fn raw_socket_pair() -> Sys<(OwnedFd, OwnedFd)> {
+    let mut pair = [0; 2];
+    check(unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_STREAM, 0, pair.as_mut_ptr()) })?;
+    // SAFETY: socketpair has just made both descriptors.
+    Ok(unsafe { (OwnedFd::from_raw_fd(pair[0]), OwnedFd::from_raw_fd(pair[1])) })
+}
+
+/// Receives the one descriptor that fusermount3 sends.
+pub fn receive_descriptor(socket: BorrowedFd) -> Sys<OwnedFd> {
+    let mut byte = [0u8; 1];
+    let mut space = [0u64; 8];
+    let mut vec = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    // SAFETY: msghdr is plain data; the fields set below point to live buffers of the sizes given.
+    unsafe {
+        let mut message: libc::msghdr = MaybeUninit::zeroed().assume_init();
+        message.msg_iov = &mut vec;
+        message.msg_iovlen = 1;
+        message.msg_control = space.as_mut_ptr().cast();
+        message.msg_controllen = size_of_val(&space) as _;
+        let flags = libc::MSG_CMSG_CLOEXEC;
+        let size = check_size(libc::recvmsg(socket.as_raw_fd(), &mut message, flags))?;
+        let control = libc::CMSG_FIRSTHDR(&message);
+        if size == 0 || control.is_null() || (*control).cmsg_type != libc::SCM_RIGHTS {
+            return Err(Errno(libc::EPROTO));
+        }
+        owned(libc::CMSG_DATA(control).cast::<c_int>().read_unaligned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_directory_record_ends_the_list() {
+        let mut bytes = vec![0u8; 24];
+        bytes[16] = 24;
+        bytes[19] = b'a';
+        assert_eq!(parse_dir(&bytes).len(), 1);
+        assert!(parse_dir(&bytes[..23]).is_empty());
+        bytes[16] = 0;
+        assert!(parse_dir(&bytes).is_empty());
+    }
+}
