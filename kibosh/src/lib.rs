@@ -2,6 +2,17 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod abi;
+mod channel;
 pub mod fault;
+mod fs;
+mod gate;
+mod mount;
+mod nodes;
+mod pool;
 pub mod request;
+pub mod serve;
 pub mod sys;
+mod timer;
+
+#[cfg(feature = "python")]
+mod python;

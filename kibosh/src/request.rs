@@ -103,9 +103,7 @@ fn body<'a>(opcode: u32, args: &mut Args<'a>) -> Parsed<Option<Body<'a>>> {
             let arg: abi::SetxattrIn = args.take()?;
             Body::Setxattr { arg, name: args.name()?, value: args.data(arg.size)? }
         }
-        op::GETXATTR => {
-            Body::Getxattr { size: args.take::<abi::GetxattrIn>()?.size, name: args.name()? }
-        }
+        op::GETXATTR => Body::Getxattr { size: args.take::<abi::GetxattrIn>()?.size, name: args.name()? },
         op::LISTXATTR => Body::Listxattr { size: args.take::<abi::GetxattrIn>()?.size },
         op::REMOVEXATTR => Body::Removexattr { name: args.name()? },
         _ => match names_body(opcode, args)? {

@@ -165,9 +165,7 @@ pub fn rename_at(from: BorrowedFd, name: &OsStr, to: BorrowedFd, newname: &OsStr
 
 pub fn readlink(fd: BorrowedFd) -> Sys<Vec<u8>> {
     let mut out = vec![0u8; libc::PATH_MAX as usize];
-    let size = unsafe {
-        libc::readlinkat(fd.as_raw_fd(), c"".as_ptr(), out.as_mut_ptr().cast(), out.len())
-    };
+    let size = unsafe { libc::readlinkat(fd.as_raw_fd(), c"".as_ptr(), out.as_mut_ptr().cast(), out.len()) };
     out.truncate(check_size(size)?);
     Ok(out)
 }
@@ -283,7 +281,8 @@ pub fn close_duplicate(fd: BorrowedFd) -> Sys<()> {
 pub fn set_xattr(fd: BorrowedFd, name: &OsStr, value: &[u8], flags: u32) -> Sys<()> {
     let (path, name) = (FdPath::new(fd.as_raw_fd()), c_string(name)?);
     let data = value.as_ptr().cast::<c_void>();
-    check(unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), data, value.len(), flags as c_int) }).map(drop)
+    check(unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), data, value.len(), flags as c_int) })
+        .map(drop)
 }
 
 /// Reads an attribute into `buffer`; an empty buffer asks for its size.
@@ -316,9 +315,8 @@ pub struct DirEntry {
 /// The next entries of an open directory; empty at its end.
 pub fn read_dir(fd: BorrowedFd) -> Sys<Vec<DirEntry>> {
     let mut buffer = [0u8; 32 * 1024];
-    let size = unsafe {
-        libc::syscall(libc::SYS_getdents64, fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len())
-    };
+    let size =
+        unsafe { libc::syscall(libc::SYS_getdents64, fd.as_raw_fd(), buffer.as_mut_ptr(), buffer.len()) };
     let size = check_size(size as isize)?;
     Ok(parse_dir(&buffer[..size]))
 }
@@ -436,9 +434,7 @@ pub fn wait_for_termination(other: BorrowedFd) -> Sys<Option<i32>> {
             Err(errno) => return Err(errno),
             Ok(_) if polled[0].revents != 0 => {
                 let mut info = [0u8; size_of::<libc::signalfd_siginfo>()];
-                let size = unsafe {
-                    libc::read(signals.as_raw_fd(), info.as_mut_ptr().cast(), info.len())
-                };
+                let size = unsafe { libc::read(signals.as_raw_fd(), info.as_mut_ptr().cast(), info.len()) };
                 check_size(size)?;
                 return Ok(Some(i32::from_ne_bytes([info[0], info[1], info[2], info[3]])));
             }

@@ -38,8 +38,9 @@ pub enum Refused {
 
 impl Document {
     pub fn parse(bytes: &[u8], now_ms: u64) -> Result<Self, Vec<Problem>> {
-        let value: Value = serde_json::from_slice(bytes)
-            .map_err(|error| vec![Problem { path: String::new(), message: format!("is not JSON: {error}") }])?;
+        let value: Value = serde_json::from_slice(bytes).map_err(|error| {
+            vec![Problem { path: String::new(), message: format!("is not JSON: {error}") }]
+        })?;
         let mut problems = Vec::new();
         let document = Self::read(&value, now_ms, &mut problems);
         match document {
@@ -147,7 +148,8 @@ impl FaultSet {
 
     /// The set without what has expired at this time.
     pub fn unexpired(&self, now_ms: u64) -> FaultSet {
-        let lasts = |fault: &&Arc<Fault>| fault.spec.when.until_boottime_ms.is_none_or(|until| until > now_ms);
+        let lasts =
+            |fault: &&Arc<Fault>| fault.spec.when.until_boottime_ms.is_none_or(|until| until > now_ms);
         let faults = self.faults.iter().filter(lasts).cloned().collect();
         FaultSet { generation: self.generation + 1, faults }
     }

@@ -73,9 +73,15 @@ impl Mangle {
                 let from = cut();
                 self.each_byte(offset + from as u64, &mut data[from..], 1.0, |random| random as u8);
             }
-            How::Corrupt { mode: CorruptMode::Drop, .. } => return vec![0..cut()],
-            How::Torn { unit, survive } => return self.surviving(offset, whole, start, length, *unit, *survive),
-            How::Flip { block_size, bits, fraction } => self.flip_bits(offset, data, *block_size, *bits, *fraction),
+            How::Corrupt { mode: CorruptMode::Drop, .. } => {
+                return Vec::from([Range { start: 0, end: cut() }]);
+            }
+            How::Torn { unit, survive } => {
+                return self.surviving(offset, whole, start, length, *unit, *survive);
+            }
+            How::Flip { block_size, bits, fraction } => {
+                self.flip_bits(offset, data, *block_size, *bits, *fraction)
+            }
         }
         vec![whole]
     }

@@ -9,7 +9,7 @@ mod select;
 mod spec;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -227,6 +227,7 @@ impl FaultSet {
 pub struct Engine {
     set: RwLock<Arc<FaultSet>>,
     armed: AtomicBool,
+    operations: AtomicU32,
     epoch: AtomicU64,
     seed: u64,
     made: AtomicU64,
@@ -237,6 +238,7 @@ impl Engine {
         Engine {
             set: RwLock::default(),
             armed: AtomicBool::new(false),
+            operations: AtomicU32::new(0),
             epoch: AtomicU64::new(1),
             seed,
             made: AtomicU64::new(0),
@@ -246,6 +248,11 @@ impl Engine {
     /// Whether any fault is in force: the one thing a healthy call asks.
     pub fn armed(&self) -> bool {
         self.armed.load(Ordering::Acquire)
+    }
+
+    /// Whether any fault in force is about this operation.
+    pub fn armed_for(&self, operation: Operation) -> bool {
+        self.armed() && Operations::from_bits(self.operations.load(Ordering::Acquire)).has(operation)
     }
 
     pub fn set(&self) -> Arc<FaultSet> {
@@ -269,6 +276,7 @@ impl Engine {
 
     pub fn install(&self, set: FaultSet) {
         let armed = !set.faults.is_empty();
+        self.operations.store(set.operations().bits(), Ordering::Release);
         *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(set);
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.armed.store(armed, Ordering::Release);

@@ -88,6 +88,14 @@ impl Operations {
         Operations(set)
     }
 
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    pub const fn from_bits(bits: u32) -> Self {
+        Operations(bits)
+    }
+
     pub fn insert(&mut self, operation: Operation) {
         self.0 |= 1 << operation as u8;
     }

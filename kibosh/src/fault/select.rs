@@ -47,7 +47,8 @@ impl Caller {
     /// Whether the thread or its process has this name (at most 15 bytes count, as in `ps`).
     fn is_named(&self, name: &str) -> bool {
         let name = &name.as_bytes()[..name.len().min(15)];
-        let has = |id: u32| fs::read(format!("/proc/{id}/comm")).is_ok_and(|comm| comm.trim_ascii_end() == name);
+        let has =
+            |id: u32| fs::read(format!("/proc/{id}/comm")).is_ok_and(|comm| comm.trim_ascii_end() == name);
         self.thread != 0 && (has(self.thread) || self.process().is_some_and(has))
     }
 }

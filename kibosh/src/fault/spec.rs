@@ -26,17 +26,40 @@ pub struct FaultSpec {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    Error { code: i32 },
+    Error {
+        code: i32,
+    },
     Delay(Delay),
-    Bandwidth { bytes_per_sec: u64 },
-    Corrupt { mode: CorruptMode, fraction: f64, count: i64 },
-    Torn { unit: u64, survive: Survive },
-    BitFlip { block_size: u64, bits: u32, fraction: f64 },
-    DiskFull { bytes: u64 },
+    Bandwidth {
+        bytes_per_sec: u64,
+    },
+    Corrupt {
+        mode: CorruptMode,
+        fraction: f64,
+        count: i64,
+    },
+    Torn {
+        unit: u64,
+        survive: Survive,
+    },
+    BitFlip {
+        block_size: u64,
+        bits: u32,
+        fraction: f64,
+    },
+    DiskFull {
+        bytes: u64,
+    },
     /// fsync(2) fails once for each file; the file's unsynced writes count as lost from then on.
-    FsyncOnce { code: i32 },
+    FsyncOnce {
+        code: i32,
+    },
     /// Keeps the undoing of what is not synced, see `undo`.
-    LoseUnsynced { fraction: f64, max_bytes: u64, at_boottime_ms: Option<u64> },
+    LoseUnsynced {
+        fraction: f64,
+        max_bytes: u64,
+        at_boottime_ms: Option<u64>,
+    },
     /// Nothing by itself: only `then` happens.
     Crash,
 }
@@ -144,6 +167,10 @@ impl FaultSpec {
             json.insert("untilBoottimeMs".into(), json!(until));
         }
         Some(FaultSpec { effect, select, when, then, owner, id, json })
+    }
+
+    pub fn json_text(&self) -> String {
+        Value::Object(self.json.clone()).to_string()
     }
 
     /// Whether the data that a read or write carries is changed.
@@ -309,7 +336,13 @@ fn parse_when(effect: &Effect, fields: &mut Fields, now_ms: u64) -> When {
         fields.problem::<()>("durationMs", "cannot stand beside untilBoottimeMs");
     }
     let until_boottime_ms = until.or(duration.map(|duration| now_ms.saturating_add(duration)));
-    When { fraction, nth: nth.unwrap_or(1), count, until_boottime_ms, seed: fields.integer("seed", 0, u64::MAX) }
+    When {
+        fraction,
+        nth: nth.unwrap_or(1),
+        count,
+        until_boottime_ms,
+        seed: fields.integer("seed", 0, u64::MAX),
+    }
 }
 
 fn parse_then(fields: &mut Fields) -> Then {

@@ -1,0 +1,3 @@
+from kibosh.cli import main
+
+raise SystemExit(main())

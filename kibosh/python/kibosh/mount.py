@@ -1,0 +1,159 @@
+"""Mounting Kibosh from Python. The file system is served by a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from kibosh.control import Control
+
+__all__ = ["Mount", "MountError", "unmount"]
+
+MNT_DETACH = 2
+
+
+class MountError(OSError):
+    """A mount could not be made."""
+
+
+class Mount(Control):
+    """A directory under Kibosh.
+
+    target: the directory whose files are served. mountpoint: where; it may be the target itself, which
+    is then hidden beneath. mode: "fast" (the mount alone changes the target) or "coherent" (changes made
+    in the target are seen within a second). allow_other: let other users in. seed: of random choices.
+    """
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str],
+        mountpoint: str | os.PathLike[str],
+        *,
+        mode: str = "fast",
+        allow_other: bool = False,
+        seed: int | None = None,
+        log: str | os.PathLike[str] | None = None,
+        verbose: bool = False,
+        options: Sequence[str] = (),
+    ) -> None:
+        super().__init__(Path(mountpoint).absolute())
+        if mode not in ("fast", "coherent"):
+            raise ValueError(f'mode is "fast" or "coherent", not {mode!r}')
+        self.target = Path(target).absolute()
+        self.seed = secrets.randbits(63) if seed is None else seed
+        arguments = ["--foreground", "--mode", mode, f"--random-seed={self.seed}"]
+        arguments += ["--allow-other"] * allow_other + ["--verbose"] * verbose
+        arguments += [f"--log={log}"] if log is not None else []
+        arguments += [f"-o{option}" for option in options]
+        self._arguments = [*arguments, "--target", str(self.target), str(self.mountpoint)]
+        self._daemon: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The daemon's process, while there is one."""
+        return self._daemon.pid if self._daemon else None
+
+    def mount(self) -> None:
+        """Starts the daemon and returns when the mount can be used. Raises MountError."""
+        if self._daemon:
+            raise MountError(f"{self.mountpoint} is mounted already")
+        ready, theirs = os.pipe()
+        package = str(Path(__file__).resolve().parent.parent)
+        path = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH")) if part)
+        command = [sys.executable, "-m", "kibosh", f"--ready-fd={theirs}", *self._arguments]
+        environment = {**os.environ, "PYTHONPATH": path}
+        try:
+            self._daemon = subprocess.Popen(
+                command, pass_fds=[theirs], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+        finally:
+            os.close(theirs)
+        told = os.read(ready, 4096)
+        os.close(ready)
+        if told != b".":
+            self._daemon.wait()
+            self._daemon = None
+            raise MountError(
+                told.decode(errors="replace") or f"no mount at {self.mountpoint}: the daemon died"
+            )
+
+    def unmount(self, timeout_seconds: float = 30) -> None:
+        """Writes back, unmounts and waits for the daemon's end. A daemon that does not end is killed."""
+        if not self._daemon:
+            return
+        daemon, self._daemon = self._daemon, None
+        daemon.send_signal(signal.SIGTERM)
+        try:
+            daemon.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+        unmount(self.mountpoint)
+
+    def kill(self) -> None:
+        """Kills the daemon, as a crash would: the mount answers ENOTCONN until `unmount`."""
+        if self._daemon:
+            self._daemon.kill()
+            self._daemon.wait()
+
+    def __enter__(self) -> Mount:
+        self.mount()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.unmount()
+
+
+def unmount(mountpoint: str | os.PathLike[str]) -> bool:
+    """Removes a Kibosh from its mountpoint, dead or alive. False if there was none. Raises OSError."""
+    path = str(Path(mountpoint).absolute())
+    if not is_mounted(path):
+        return False
+    if os.geteuid() != 0:
+        subprocess.run(["fusermount3", "-u", "-z", "--", path], check=True)
+    elif _umount(path, 0) != 0 and _umount(path, MNT_DETACH) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), path)
+    return True
+
+
+def wait_until_gone(mountpoint: str, pid: int, timeout_seconds: float) -> bool:
+    """Waits for a daemon that is not our child to end."""
+    deadline = time.monotonic() + timeout_seconds
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not is_mounted(mountpoint)
+
+
+def is_mounted(path: str) -> bool:
+    """Whether a Kibosh is mounted there, even one whose daemon is dead."""
+    wanted = os.path.abspath(path)
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        if _unescape(before.split(" ")[4]) == wanted and after.startswith("fuse.kibosh "):
+            return True
+    return False
+
+
+def _unescape(path: str) -> str:
+    for octal, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        path = path.replace(octal, character)
+    return path
+
+
+def _umount(path: str, flags: int) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    return int(libc.umount2(os.fsencode(path), flags))

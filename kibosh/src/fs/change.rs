@@ -1,0 +1,125 @@
+//! Changing the set of faults, so that the next call of any process feels it.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use crate::fault::{Document, Fault, FaultSet, Operation, Operations, Refused};
+use crate::nodes::Node;
+use crate::sys;
+use crate::timer::Wakeup;
+
+use super::Fs;
+use super::inject::leaves_pages;
+
+/// Operations that the kernel answers for files nobody has open.
+const OF_CLOSED_FILES: Operations =
+    Operations::of(&[Operation::Lookup, Operation::Getattr, Operation::Readlink, Operation::Readdir]);
+
+impl Fs {
+    /// Carries out a document; the new generation. When this returns, it is in force.
+    ///
+    /// Waits for the kernel to write back, so it must not run on the thread that reads requests.
+    pub(super) fn change_faults(&self, document: Document) -> Result<u64, Refused> {
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.engine.set();
+        let lose = document.lose_unsynced;
+        let new = old.changed(document, &self.engine)?;
+        let generation = new.generation;
+        self.replace(&old, new);
+        drop(changing);
+        if lose {
+            self.lose_unsynced();
+        }
+        Ok(generation)
+    }
+
+    /// Ends the faults whose time is over.
+    pub(super) fn expire_faults(&self) {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.engine.set();
+        let new = old.unexpired(sys::boottime_ms());
+        if new.faults.len() < old.faults.len() {
+            log::info!("{} faults have ended by themselves", old.faults.len() - new.faults.len());
+            self.replace(&old, new);
+        } else {
+            self.wake_at_next_expiry(&old);
+        }
+    }
+
+    fn replace(&self, old: &FaultSet, new: FaultSet) {
+        let added = difference(&new.faults, &old.faults);
+        let removed = difference(&old.faults, &new.faults);
+        let mut touched = self.touched_by(&added);
+        // What was written before a fault is not to be met by it.
+        touched.iter().for_each(|node| self.channel.drop_pages(node.id));
+        self.wake_at_next_expiry(&new);
+        let in_force = new.faults.clone();
+        self.engine.install(new);
+        self.timer.release(&in_force);
+        let seen: HashSet<_> = touched.iter().map(|node| node.id).collect();
+        touched.extend(self.touched_by(&removed).into_iter().filter(|node| !seen.contains(&node.id)));
+        let pages = added.iter().chain(&removed).any(|fault| leaves_pages(fault));
+        let names = added.iter().any(|fault| fault.spec.select.operations.has(Operation::Lookup));
+        for node in &touched {
+            self.channel.forget_attributes(node.id);
+            if pages {
+                self.channel.drop_pages(node.id);
+            }
+            if names {
+                node.links().iter().for_each(|(parent, name)| self.channel.forget_name(parent.id, name));
+            }
+        }
+    }
+
+    /// The known files that faults are about and of which the kernel may hold something.
+    fn touched_by(&self, faults: &[Arc<Fault>]) -> Vec<Arc<Node>> {
+        if faults.is_empty() {
+            return Vec::new();
+        }
+        let closed_too = faults.iter().any(|fault| fault.spec.select.operations.meets(OF_CLOSED_FILES));
+        let mut nodes = self.nodes.all();
+        nodes.retain(|node| {
+            (closed_too || node.cached.load(Ordering::Relaxed)) && {
+                let paths = node.paths();
+                faults.iter().any(|fault| paths.iter().any(|path| fault.spec.select.selects_path(path)))
+            }
+        });
+        nodes
+    }
+
+    fn wake_at_next_expiry(&self, set: &FaultSet) {
+        if let Some(at) = set.next_expiry_ms() {
+            let left = at.saturating_sub(sys::boottime_ms());
+            self.timer.wake_after(Duration::from_millis(left), Wakeup::FaultsExpire);
+        }
+    }
+
+    /// Ends every fault, and has the kernel write back what it holds, before the mount goes.
+    pub fn quiesce(&self) {
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.engine.set();
+        if !old.faults.is_empty() {
+            self.replace(&old, FaultSet { generation: old.generation + 1, faults: Vec::new() });
+        }
+        drop(changing);
+        let open = |node: &Arc<Node>| node.open.load(Ordering::Relaxed) > 0 && node.is_regular();
+        let open: Vec<_> = self.nodes.all().into_iter().filter(open).collect();
+        open.iter().for_each(|node| self.channel.drop_pages(node.id));
+    }
+
+    pub(super) fn lose_unsynced(&self) {
+        log::warn!("no unsynced writes are kept");
+    }
+
+    pub fn stop_timer(&self) {
+        self.timer.stop();
+    }
+}
+
+/// The faults of one list that the other has not.
+fn difference(of: &[Arc<Fault>], without: &[Arc<Fault>]) -> Vec<Arc<Fault>> {
+    let missing = |fault: &&Arc<Fault>| !without.iter().any(|other| Arc::ptr_eq(fault, other));
+    of.iter().filter(missing).cloned().collect()
+}

@@ -1,0 +1,108 @@
+//! Open files and directories, by the number the kernel knows them by.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::nodes::Node;
+use crate::sys::{DirEntry, Errno, Sys};
+
+use super::control::ControlHandle;
+
+pub enum Handle {
+    File(File),
+    Directory(Directory),
+    Control(ControlHandle),
+}
+
+pub struct File {
+    pub node: Arc<Node>,
+    fd: OwnedFd,
+    /// The flags it was opened with, as its owner gave them.
+    pub flags: i32,
+    /// It was open when unsynced writes were lost: every use is an error from then on.
+    pub lost: AtomicBool,
+}
+
+pub struct Directory {
+    pub node: Arc<Node>,
+    fd: OwnedFd,
+    pub stream: Mutex<DirStream>,
+}
+
+#[derive(Default)]
+pub struct DirStream {
+    /// The position of the first entry of `ahead`.
+    pub at: i64,
+    pub ahead: VecDeque<DirEntry>,
+}
+
+impl File {
+    pub fn new(node: Arc<Node>, fd: OwnedFd, flags: i32) -> Self {
+        node.opened();
+        File { node, fd, flags, lost: AtomicBool::new(false) }
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    pub fn writable(&self) -> bool {
+        self.flags & libc::O_ACCMODE != libc::O_RDONLY
+    }
+
+    pub fn appends(&self) -> bool {
+        self.flags & libc::O_APPEND != 0
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        self.node.closed();
+    }
+}
+
+impl Directory {
+    pub fn new(node: Arc<Node>, fd: OwnedFd) -> Self {
+        node.opened();
+        Directory { node, fd, stream: Mutex::default() }
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        self.node.closed();
+    }
+}
+
+#[derive(Default)]
+pub struct Handles {
+    next: AtomicU64,
+    open: RwLock<HashMap<u64, Arc<Handle>>>,
+}
+
+impl Handles {
+    pub fn add(&self, handle: Handle) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::new(handle));
+        number
+    }
+
+    pub fn get(&self, number: u64) -> Sys<Arc<Handle>> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.get(&number).cloned().ok_or(Errno(libc::EBADF))
+    }
+
+    pub fn remove(&self, number: u64) -> Option<Arc<Handle>> {
+        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&number)
+    }
+
+    pub fn len(&self) -> usize {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}

@@ -1,0 +1,200 @@
+"""The control file, the command line and the life of a mount."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import kibosh
+from conftest import MakeMount
+from kibosh.mount import is_mounted
+
+EIO_READS = '{"faults":[{"type":"unreadable","prefix":"","suffix":"","code":5}]}'
+
+
+def run(*arguments: object, code: int = 0) -> str:
+    """Runs the command line in a process of its own; what it printed."""
+    package = Path(kibosh.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-m", "kibosh", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(package)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done
+    return done.stdout + done.stderr
+
+
+def wait_until(true: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
+
+
+def test_the_control_file_is_hidden_and_empty_at_first(any_fs: kibosh.Mount) -> None:
+    control = any_fs.mountpoint / "kibosh_control"
+    assert control.read_text().strip() == '{"faults":[]}'
+    assert os.listdir(any_fs.mountpoint) == []
+    assert control.stat().st_mode & 0o7777 == 0o600
+    with pytest.raises(PermissionError):
+        control.unlink()
+    with pytest.raises(PermissionError):
+        control.rename(any_fs.mountpoint / "other")
+
+
+def test_a_shell_can_set_and_clear_faults(any_fs: kibosh.Mount) -> None:
+    file = any_fs.mountpoint / "file"
+    file.write_text("hello")
+    control = any_fs.mountpoint / "kibosh_control"
+    subprocess.run(["sh", "-c", f"echo '{EIO_READS}' > '{control}'"], check=True)
+    assert json.loads(control.read_text()) == json.loads(EIO_READS)
+    with pytest.raises(OSError, match="Input/output") as caught:
+        file.read_text()
+    assert caught.value.errno == errno.EIO
+    subprocess.run(["sh", "-c", f"echo '{{\"faults\":[]}}' > '{control}'"], check=True)
+    assert file.read_text() == "hello"
+
+
+def test_bad_json_fails_close_and_keeps_the_old_set(fs: kibosh.Mount) -> None:
+    fs.set([kibosh.Unreadable(code=errno.EIO)])
+    before = fs.read()
+    file = os.open(fs.mountpoint / "kibosh_control", os.O_WRONLY | os.O_TRUNC)
+    os.write(file, b'{"faults":[{"type":"unreadable"}]}')
+    with pytest.raises(OSError) as caught:
+        os.close(file)
+    assert caught.value.errno == errno.EINVAL
+    assert fs.read() == before
+
+
+def test_every_problem_is_told(fs: kibosh.Mount) -> None:
+    with pytest.raises(kibosh.Refused) as caught:
+        fs.set([kibosh.Unreadable(code="EWHAT"), kibosh.Error(operations=["fly"], code=5)])
+    assert [error["path"] for error in caught.value.errors] == ["faults[0].code", "faults[1].operations"]
+    assert fs.faults() == []
+
+
+def test_owners_change_only_their_own_faults(fs: kibosh.Mount) -> None:
+    fs.set([kibosh.Unreadable(prefix="/x", code=5)])
+    fs.set_owned("task-1", [kibosh.Unwritable(prefix="/y", code=5, id="a")])
+    fs.set_owned("task-2", [kibosh.Unwritable(prefix="/z", code=5)])
+    fs.set_owned("task-1", [])
+    assert [(fault.type, fault.prefix, fault.owner) for fault in fs.faults()] == [
+        ("unreadable", "/x", None),
+        ("unwritable", "/z", "task-2"),
+    ]
+
+
+def test_a_stale_generation_is_refused(fs: kibosh.Mount) -> None:
+    seen = fs.stats()["generation"]
+    fs.set_owned("other", [kibosh.Unreadable(code=5)])
+    with pytest.raises(kibosh.StaleGeneration):
+        fs.write({"generation": seen, "faults": []})
+    assert len(fs.faults()) == 1
+    fs.write({"generation": fs.stats()["generation"], "faults": []})
+    assert fs.faults() == []
+
+
+def test_a_fault_ends_by_itself(fs: kibosh.Mount) -> None:
+    file = fs.mountpoint / "file"
+    file.write_text("hello")
+    fs.set([kibosh.Unreadable(code=5, duration_ms=300), kibosh.Unwritable(prefix="/x", code=5)])
+    with pytest.raises(OSError):
+        file.read_text()
+    assert fs.faults()[0].until_boottime_ms is not None
+    wait_until(lambda: len(fs.faults()) == 1, "the fault never ended")
+    assert file.read_text() == "hello"
+
+
+def test_a_typed_fault_reads_back_as_itself(fs: kibosh.Mount) -> None:
+    faults = [
+        kibosh.Unreadable(prefix="/a", suffix=".log", code=5),
+        kibosh.WriteDelay(delay_ms=5, jitter_ms=1, distribution="normal", fraction=0.5),
+        kibosh.ReadCorrupt(mode=kibosh.CorruptMode.RANDOM, fraction=0.5, count=-1),
+        kibosh.Error(operations=["rename", "fsync"], code="EROFS", glob="/**/*.x", uid=7, process="p", nth=3),
+        kibosh.Bandwidth(bytes_per_sec=1000),
+        kibosh.DiskFull(bytes=10),
+        kibosh.TornWrite(survive="random"),
+        kibosh.BitFlip(block_size=512, fraction=0.1),
+        kibosh.FsyncOnce(),
+        kibosh.LoseUnsynced(fraction=0.5, max_bytes=1 << 20),
+        kibosh.Crash(operations=["fsync"], then=["kill", "lose_unsynced"]),
+    ]
+    fs.set(faults)
+    assert fs.faults() == faults
+
+
+def test_the_command_line_mounts_changes_and_unmounts(tmp_path: Path, make_mount: MakeMount) -> None:
+    target, mountpoint = tmp_path / "t", tmp_path / "m"
+    target.mkdir()
+    mountpoint.mkdir()
+    (target / "file").write_text("hello")
+    pidfile = tmp_path / "pid"
+    run(mountpoint, "--target", target, "-P", pidfile, "-l", tmp_path / "log")
+    try:
+        assert is_mounted(str(mountpoint))
+        pid = int(pidfile.read_text())
+        run("set", mountpoint, EIO_READS)
+        assert json.loads(run("faults", mountpoint)) == json.loads(EIO_READS)
+        assert json.loads(run("stats", mountpoint))["pid"] == pid
+        assert "unknown type" in run("set", mountpoint, '{"type":"nope"}', code=1)
+        run("clear", mountpoint)
+        assert (mountpoint / "file").read_text() == "hello"
+    finally:
+        run("umount", mountpoint)
+    assert not is_mounted(str(mountpoint))
+    wait_until(lambda: not pidfile.exists(), "the pid file stayed")
+    assert "is not a directory" in run(mountpoint / "none", target, code=1)
+    assert "which directory" in run(mountpoint, code=2)
+    assert "lose" in run("--help")
+
+
+def test_exec_runs_a_program_with_its_directory_under_kibosh(tmp_path: Path, make_mount: MakeMount) -> None:
+    directory = tmp_path / "d"
+    directory.mkdir()
+    (directory / "file").write_text("hello")
+    faults = '{"type":"unreadable","code":"EIO"}'
+    code = f"cat {directory}/file; echo new > {directory}/other; exit 3"
+    assert "hello" in run("exec", directory, "--", "sh", "-c", code, code=3)
+    assert "Input/output error" in run("exec", directory, "--faults", faults, "--", "sh", "-c", code, code=3)
+    assert not is_mounted(str(directory))
+    assert (directory / "other").read_text() == "new\n"
+
+
+def test_a_killed_daemon_leaves_enotconn_and_what_was_fsynced(make_mount: MakeMount) -> None:
+    fs = make_mount()
+    file = os.open(fs.mountpoint / "file", os.O_CREAT | os.O_WRONLY)
+    os.write(file, b"x" * 10_000)
+    os.fsync(file)
+    fs.kill()
+    with pytest.raises(OSError) as caught:
+        os.stat(fs.mountpoint / "file")
+    assert caught.value.errno == errno.ENOTCONN
+    run("umount", fs.mountpoint)
+    assert (fs.target / "file").read_bytes() == b"x" * 10_000
+    with pytest.raises(OSError):
+        os.close(file)
+
+
+def test_sigterm_writes_back_and_unmounts(make_mount: MakeMount) -> None:
+    fs = make_mount()
+    file = os.open(fs.mountpoint / "file", os.O_CREAT | os.O_WRONLY)
+    os.write(file, b"y" * 100_000)
+    assert fs.pid is not None
+    os.kill(fs.pid, signal.SIGTERM)
+    wait_until(lambda: not is_mounted(str(fs.mountpoint)), "still mounted")
+    fs.unmount()
+    assert (fs.target / "file").read_bytes() == b"y" * 100_000
+    with pytest.raises(OSError):
+        os.close(file)
