@@ -59,7 +59,7 @@ class AsyncConnection:
             async with self._request(call, timeout, "text/event-stream") as response:
                 if response.status != 200:
                     read_answer(str(self.target), response.status, await response.content.read(MAX_ANSWER_BYTES))
-                async for line in response.content:
+                while line := await _line(response.content, silence_s):
                     if (event := parser.feed(line)) is not None:
                         yield event
         except (OSError, TimeoutError, aiohttp.ClientError) as error:
@@ -74,6 +74,12 @@ class AsyncConnection:
         reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
         connected = not isinstance(error, aiohttp.ClientConnectorError)
         return Unreachable(str(self.target), reason, self.daemon, connected)
+
+
+async def _line(content: aiohttp.StreamReader, silence_s: float) -> bytes:
+    """The next line. Raises TimeoutError, also where the session was closed under a reader, which aiohttp forgets."""
+    async with asyncio.timeout(silence_s):
+        return await content.readline()
 
 
 class _AsyncClient:

@@ -101,7 +101,7 @@ class Coordinator:
         await events.load()
         self.tasks = Tasks(self._settings.topology, self.store, events, self._clock, identity)
         await resume(self.tasks)
-        leases = Leases(self.tasks)
+        self.leases = leases = Leases(self.tasks)
         leases.resume()
         events.emit("coordinator-start", version=_version())
         routes = Routes(self.tasks, leases, self._clock.wall_ms(), self.ended)
@@ -135,7 +135,9 @@ class Coordinator:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         if self._server is not None:
+            self.leases.close()
             await self._server.close(grace_s=0.3)
+            self.tasks.close()
         await self.store.close()
 
     async def _end_faults(self) -> None:

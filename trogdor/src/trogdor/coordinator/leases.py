@@ -27,6 +27,7 @@ class Leases:
         self._tasks = tasks
         self._held: dict[str, Feed] = {}
         self._ending: dict[str, asyncio.TimerHandle] = {}
+        self._closed = False
 
     def resume(self) -> None:
         """After a restart: gives the leases of tasks that are not done some time to come back."""
@@ -64,6 +65,8 @@ class Leases:
                 self._count_down(lease, GRACE_S)
 
     def _count_down(self, lease: str, grace_s: float) -> None:
+        if self._closed:
+            return
         self._ending[lease] = asyncio.get_running_loop().call_later(grace_s, self._expire, lease)
 
     def _expire(self, lease: str) -> None:
@@ -74,6 +77,12 @@ class Leases:
 
     def _of(self, lease: str) -> "list[Task]":
         return [task for task in self._tasks.by_id.values() if task.lease == lease and not task.is_final]
+
+    def close(self) -> None:
+        """Leaves everything as it is: the next coordinator goes on counting."""
+        self._closed = True
+        for counting in self._ending.values():
+            counting.cancel()
 
     async def end(self, lease: str) -> dict[str, Any]:
         """Ends a lease at once; answers when its tasks are final, or which nodes have not acknowledged in time."""

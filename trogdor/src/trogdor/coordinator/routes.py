@@ -33,7 +33,7 @@ class CheckTaskRequest(Message):
     """As a create; nothing is changed (ours)."""
 
     id: str = ""
-    spec: Any = Field(None, description="What to do, where and when.")
+    document: Any = Field(None, alias="spec", description="What to do, where and when; read here, not before.")
 
 
 class MarkRequest(Message):
@@ -126,12 +126,12 @@ class Routes:
             self._ended.set_result(body.stop_agents)
 
     async def check(self, _request: Request, body: CheckTaskRequest) -> Any:
-        problems, names = admission.problems_of(body.spec, self.tasks.topology, self.tasks.agents)
+        problems, names = admission.problems_of(body.document, self.tasks.topology, self.tasks.agents)
         waited_s = 0.0
         while waited_s < MEET_S and any(not self.tasks.agents[name].up for name in names):
             await asyncio.sleep(MEET_STEP_S)
             waited_s += MEET_STEP_S
-            problems, names = admission.problems_of(body.spec, self.tasks.topology, self.tasks.agents)
+            problems, names = admission.problems_of(body.document, self.tasks.topology, self.tasks.agents)
         if not body.id:
             problems.insert(0, {"path": "id", "message": "Invalid empty ID in createTask request."})
         if self.tasks.identity.frozen:

@@ -209,6 +209,12 @@ class Tasks:
         slowest_ns = max((took_ns for _, took_ns in self._armings), default=0)
         return min(max(LEAST_MARGIN_NS, 2 * slowest_ns), MOST_MARGIN_NS)
 
+    def close(self) -> None:
+        """Looks at nothing any more."""
+        for alarm in self._alarms.values():
+            alarm.cancel()
+        self._alarms.clear()
+
     # A task's way.
 
     def launch(self, task: Task) -> None:

@@ -1,0 +1,125 @@
+"""Client leases, the stream of events, and Java agents, as their users notice them."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from trogdor.client import AsyncClient, Client, NotFound, Refused, calls
+from trogdor.coordinator import leases
+from unit.coordinator.conftest import DEADLINE_S, Cluster
+
+LONG_MS = 600_000
+
+
+def noop(**fields: Any) -> dict[str, Any]:
+    return {"class": "NoOpTaskSpec", **fields}
+
+
+async def test_leaving_the_block_ends_its_tasks_and_no_others(pair: Cluster) -> None:
+    await pair.client.create_task("other", noop(durationMs=LONG_MS))
+    async with pair.client.lease() as lease:
+        await pair.client.create_task("t", noop(durationMs=LONG_MS), lease)
+        await pair.in_state("t", "RUNNING")
+    assert (await pair.client.task("t"))["state"] == "DONE"
+    assert (await pair.client.task("other"))["state"] == "RUNNING"
+
+
+async def test_the_sync_client_holds_a_lease_alike(pair: Cluster) -> None:
+    def use() -> str:
+        with Client(pair.client.target, DEADLINE_S) as client, client.lease() as lease:
+            client.create_task("t", noop(durationMs=LONG_MS), lease)
+            return client.task("t")["state"]
+
+    assert await asyncio.to_thread(use) in ("PENDING", "RUNNING")
+    assert (await pair.client.task("t"))["state"] == "DONE"
+
+
+async def test_a_client_that_is_gone_takes_its_tasks_with_it(pair: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "GRACE_S", 0.3)
+    gone = AsyncClient(pair.client.target)
+    lease = gone.lease()
+    await lease.__aenter__()
+    await gone.create_task("t", noop(durationMs=LONG_MS), lease)
+    lease_id = lease.id
+    lease._holder.cancel()  # type: ignore[union-attr]
+    await gone.close()
+    task = await pair.done("t")
+    assert task["cancelled"] is True
+    with pytest.raises(Refused, match="has ended"):
+        await pair.client._connection.send(calls.create_task("u", noop(), lease_id))
+
+
+async def test_a_lease_comes_back_after_the_coordinator_does(pair: Cluster) -> None:
+    async with pair.client.lease() as lease:
+        await pair.client.create_task("t", noop(durationMs=LONG_MS), lease)
+        await pair.in_state("t", "RUNNING")
+        await pair.crash()
+        await pair.start()
+        assert pair.coordinator
+        await asyncio.sleep(leases.RESTART_GRACE_S + 1)
+        assert (await pair.client.task("t"))["state"] == "RUNNING"
+    assert (await pair.done("t"))["cancelled"] is True
+
+
+async def test_an_unknown_lease_is_refused(pair: Cluster) -> None:
+    with pytest.raises(NotFound):
+        async for _ in pair.client._connection.stream(calls.lease("nope"), 5):
+            pass
+
+
+async def test_events_come_in_order_once_each_and_can_be_taken_up_anywhere(pair: Cluster) -> None:
+    await pair.client.mark("before")
+    followed: list[dict[str, Any]] = []
+
+    async def follow() -> None:
+        async for event in pair.client.follow(after=0):
+            followed.append(event)
+            if event["type"] == "mark" and event["text"] == "after":
+                return
+
+    following = asyncio.create_task(follow())
+    await pair.client.create_task("t", noop(durationMs=1))
+    await pair.done("t")
+    await pair.client.mark("after")
+    await asyncio.wait_for(following, DEADLINE_S)
+    assert [event["seq"] for event in followed] == list(range(1, len(followed) + 1))
+    assert followed == await pair.client.events(limit=len(followed))
+    states = [event["state"] for event in followed if event["type"] == "task"]
+    assert states == ["PENDING", "RUNNING", "DONE"]
+    assert await pair.client.events(after=followed[-2]["seq"], limit=1) == [followed[-1]]
+
+
+async def test_a_java_agent_is_told_at_the_instant_and_polled(cluster: Cluster) -> None:
+    await cluster.add("java", java=True)
+    await cluster.start()
+    await cluster.met()
+    assert (await cluster.client.nodes())["java"]["note"] == "java: TCP only, unverified, outlives its agent"
+    await cluster.client.create_task("t", noop(durationMs=300))
+    task = await cluster.done("t")
+    assert task["status"] == "done"
+    await cluster.until(lambda: not cluster.agents["java"].workers)
+    assert ("POST", "/agent/worker/create") in cluster.agents["java"].asked
+
+
+async def test_a_java_agent_is_stopped_too_and_a_task_ahead_is_never_told(cluster: Cluster) -> None:
+    await cluster.add("java", java=True)
+    await cluster.start()
+    await cluster.met()
+    await cluster.client.create_task("ahead", noop(startMs=4102444800000, durationMs=300))
+    await cluster.client.stop_task("ahead")
+    assert (await cluster.client.task("ahead"))["state"] == "DONE"
+    await cluster.client.create_task("t", noop(durationMs=LONG_MS))
+    await cluster.until(lambda: cluster.agents["java"].fired)
+    await cluster.client.stop_task("t")
+    assert (await cluster.done("t"))["cancelled"] is True
+    assert len(cluster.agents["java"].fired) == 1
+
+
+async def test_a_java_agent_gets_only_upstreams_classes(cluster: Cluster) -> None:
+    await cluster.add("java", java=True)
+    await cluster.start()
+    await cluster.met()
+    pause = {"class": "ProcessPauseFaultSpec", "nodeNames": ["java"], "match": {"name": "etcd"}}
+    with pytest.raises(Refused, match=r"spec\.class: node java has a Java agent"):
+        await cluster.client.create_task("t", pause, check=False)

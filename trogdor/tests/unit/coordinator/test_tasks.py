@@ -1,0 +1,295 @@
+"""What becomes of tasks when agents fail, vanish, come back, and when the coordinator does."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from trogdor.client import Conflict, NotFound, Refused
+from trogdor.coordinator import tasks as tasks_module
+from trogdor.coordinator.state import Phase
+from unit.coordinator.conftest import Cluster
+
+FAR_MS = 4102444800000
+LONG_MS = 600_000
+
+
+def noop(**fields: Any) -> dict[str, Any]:
+    return {"class": "NoOpTaskSpec", **fields}
+
+
+def now_ms(cluster: Cluster) -> int:
+    assert cluster.coordinator
+    return cluster.coordinator.tasks.clock.wall_ms()
+
+
+def phases(cluster: Cluster, task_id: str) -> dict[str, Phase]:
+    assert cluster.coordinator
+    task = cluster.coordinator.tasks.by_id[task_id]
+    return {node: worker.phase for node, worker in task.workers.items()}
+
+
+async def test_all_nodes_of_a_task_for_now_get_one_common_instant(pair: Cluster) -> None:
+    await pair.client.create_task("t", noop(durationMs=LONG_MS))
+    await pair.until(lambda: all(len(agent.workers) == 1 for agent in pair.agents.values()))
+    requests = [held.request for agent in pair.agents.values() for held in agent.workers.values()]
+    instants = {(request.start_ns + request.wall_offset_ns) // 10_000_000 for request in requests}  # type: ignore[union-attr]
+    assert max(instants) - min(instants) <= 1
+    assert {request.start_ns for request in requests} != {0}  # type: ignore[union-attr]
+
+
+async def test_the_offset_of_an_agents_clock_is_taken_into_account(cluster: Cluster) -> None:
+    from trogdor.instant import DriftingClock
+
+    await cluster.add("ahead", clock=DriftingClock(3_000_000_000, 100))
+    await cluster.add("behind", clock=DriftingClock(-3_000_000_000, -100))
+    await cluster.start()
+    await cluster.met()
+    await cluster.client.create_task("t", noop(durationMs=200))
+    task = await cluster.done("t")
+    assert task["status"] == {"ahead": "done", "behind": "done"}
+    shown = await cluster.client.nodes()
+    assert 2900 < shown["ahead"]["offsetMs"] < 3100
+    assert -3100 < shown["behind"]["offsetMs"] < -2900
+
+
+async def test_one_workers_error_stops_the_others(pair: Cluster) -> None:
+    pair.agents["node0"].fail_at_start["t"] = "no such thing here"
+    await pair.client.create_task("t", noop(durationMs=LONG_MS))
+    task = await pair.done("t")
+    assert task["error"] == "no such thing here"
+    assert task["cancelled"] is False
+    assert ("PUT", "/agent/worker/stop") in pair.agents["node1"].asked
+
+
+async def test_a_verdict_of_not_seen_is_an_error_and_stops_the_others(pair: Cluster) -> None:
+    await pair.client.create_task("t", noop(durationMs=LONG_MS))
+    await pair.in_state("t", "RUNNING")
+    agent = pair.agents["node1"]
+    await pair.until(lambda: agent.fired)
+    agent.workers[agent.fired[0]].status = {"text": "cut", "verdict": "not seen: packets arrive"}
+    agent._tell(agent.fired[0])
+    assert (await pair.done("t"))["error"] == "node1: not seen: packets arrive"
+
+
+async def test_finished_workers_are_forgotten_by_their_agents(pair: Cluster) -> None:
+    await pair.client.create_task("t", noop(durationMs=1))
+    await pair.done("t")
+    await pair.until(lambda: not any(agent.workers for agent in pair.agents.values()))
+    assert (await pair.client.task("t"))["status"] == {"node0": "done", "node1": "done"}
+
+
+async def test_an_armed_task_is_final_when_its_stop_is_answered(pair: Cluster) -> None:
+    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 50_000, durationMs=1000))
+    await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.ARMED})
+    assert (await pair.client.task("t"))["state"] == "PENDING"
+    await pair.client.stop_task("t")
+    assert not any(agent.fired for agent in pair.agents.values())
+    task = await pair.done("t")
+    assert (task["startedMs"], task["cancelled"]) == (-1, True)
+    assert "status" not in task
+
+
+async def test_a_task_far_ahead_is_shipped_when_it_is_near(pair: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks_module, "SHIP_AHEAD_NS", 100_000_000)
+    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 700, durationMs=1))
+    assert set(phases(pair, "t").values()) == {Phase.NEW}
+    assert (await pair.done("t"))["status"] == {"node0": "done", "node1": "done"}
+
+
+async def test_a_destroyed_task_is_gone_at_once_and_from_the_store_once_acknowledged(pair: Cluster) -> None:
+    await pair.client.create_task("t", noop(durationMs=LONG_MS))
+    await pair.until(lambda: all(agent.fired for agent in pair.agents.values()))
+    await pair.client.destroy_task("t")
+    with pytest.raises(NotFound):
+        await pair.client.task("t")
+    await pair.until(lambda: not any(agent.workers for agent in pair.agents.values()))
+    await pair.crash()
+    await pair.start()
+    assert pair.coordinator
+    assert not pair.coordinator.tasks.live
+    assert await pair.client.tasks() == {}
+
+
+async def test_an_agent_that_restarts_under_a_running_task_ends_it_and_nothing_fires_twice(pair: Cluster) -> None:
+    await pair.client.create_task("t", noop(durationMs=LONG_MS))
+    await pair.until(lambda: all(agent.fired for agent in pair.agents.values()))
+    await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.RUNNING})
+    await pair.agents["node0"].kill()
+    await pair.agents["node0"].start()
+    task = await pair.done("t")
+    assert task["error"].startswith("agent restarted; fault ended at ")
+    assert len(pair.agents["node0"].fired) == 1
+    assert not pair.agents["node1"].workers or all(
+        held.state == "DONE" for held in pair.agents["node1"].workers.values()
+    )
+
+
+async def test_an_agent_that_restarts_before_the_instant_is_told_again(pair: Cluster) -> None:
+    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 3000, durationMs=100))
+    await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.ARMED})
+    await pair.agents["node0"].kill()
+    await pair.agents["node0"].start()
+    task = await pair.done("t")
+    assert task["status"] == {"node0": "done", "node1": "done"}
+    assert "error" not in task
+
+
+async def test_an_agent_that_comes_late_starts_late(cluster: Cluster) -> None:
+    await cluster.add("node0", "node1")
+    port = cluster.agents["node1"].port
+    await cluster.agents["node1"].kill()
+    await cluster.start()
+    await cluster.client.create_task("t", noop(durationMs=4000), check=False)
+    await cluster.in_state("t", "RUNNING")
+    await cluster.until(lambda: cluster.agents["node0"].fired)
+    await cluster.agents["node1"].start()
+    assert cluster.agents["node1"].port == port
+    task = await cluster.done("t")
+    assert task["status"] == {"node0": "done", "node1": "done"}
+    assert "error" not in task
+
+
+async def test_a_node_that_stays_away_does_not_wedge_its_task(pair: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks_module, "OVERDUE_NS", 500_000_000)
+    await pair.client.create_task("t", noop(durationMs=1500))
+    await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.RUNNING})
+    await pair.agents["node1"].kill()
+    task = await pair.done("t")
+    assert "node node1 not seen since " in task["error"]
+    assert "its fault may last until " in task["error"]
+
+
+async def test_a_stopped_task_whose_agent_is_away_is_final_when_its_lease_has_run_out(
+    pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_module, "LEASE_NS", 2_000_000_000)
+    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 50_000, durationMs=1000))
+    await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.ARMED})
+    await pair.agents["node1"].kill()
+    assert pair.coordinator
+    await pair.until(lambda: not pair.coordinator.tasks.agents["node1"].up)  # type: ignore[union-attr]
+    await pair.client.stop_task("t")
+    task = await pair.client.task("t")
+    assert task["state"] in ("STOPPING", "DONE")
+    assert task["startedMs"] == -1
+    assert (await pair.done("t"))["cancelled"] is True
+
+
+async def test_tasks_survive_the_coordinator(pair: Cluster) -> None:
+    await pair.client.create_task("running", noop(durationMs=LONG_MS))
+    await pair.client.create_task("ahead", noop(startMs=FAR_MS, durationMs=1))
+    await pair.client.create_task("over", noop(durationMs=1))
+    over = await pair.done("over")
+    await pair.until(lambda: set(phases(pair, "running").values()) == {Phase.RUNNING})
+    before = await pair.client.events()
+    await pair.crash()
+    await pair.start()
+    tasks = await pair.client.tasks()
+    assert {task_id: task["state"] for task_id, task in tasks.items()} == {
+        "ahead": "PENDING",
+        "over": "DONE",
+        "running": "RUNNING",
+    }
+    assert tasks["over"] == over
+    await pair.client.create_task("running", noop(durationMs=LONG_MS))
+    with pytest.raises(Conflict):
+        await pair.client.create_task("running", noop(durationMs=1))
+    await pair.met()
+    await pair.client.stop_task("running")
+    assert (await pair.done("running"))["status"] == {"node0": "done", "node1": "done"}
+    assert [len(agent.fired) for agent in pair.agents.values()] == [2, 2]
+    after = await pair.client.events()
+    assert after[: len(before)] == before
+    assert [event["seq"] for event in after] == list(range(1, len(after) + 1))
+
+
+async def test_a_task_that_ended_while_the_coordinator_was_away_is_known_to_have(pair: Cluster) -> None:
+    await pair.client.create_task("t", noop(durationMs=300))
+    await pair.until(lambda: all(agent.fired for agent in pair.agents.values()))
+    await pair.crash()
+    await pair.until(lambda: all(held.state == "DONE" for a in pair.agents.values() for held in a.workers.values()))
+    await pair.start()
+    task = await pair.done("t")
+    assert task["status"] == {"node0": "done", "node1": "done"}
+    assert "error" not in task
+
+
+async def test_workers_of_others_are_shown_and_left_alone(pair: Cluster) -> None:
+    from trogdor.client import AsyncAgentClient
+
+    async with AsyncAgentClient(f"127.0.0.1:{pair.agents['node0'].port}") as agent:
+        await agent.create_worker(17, "by-hand", noop(startMs=now_ms(pair), durationMs=LONG_MS))
+    await pair.crash()
+    await pair.start()
+    await pair.met()
+    assert list((await pair.client.nodes())["node0"]["strangers"]) == ["17"]
+    assert pair.agents["node0"].workers[17].state == "RUNNING"
+
+
+async def test_shutdown_ends_what_runs_and_keeps_what_waits(pair: Cluster) -> None:
+    await pair.client.create_task("running", noop(durationMs=LONG_MS))
+    await pair.client.create_task("near", noop(startMs=now_ms(pair) + 50_000, durationMs=100))
+    await pair.client.create_task("far", noop(startMs=FAR_MS, durationMs=100))
+    await pair.until(lambda: set(phases(pair, "near").values()) == {Phase.ARMED})
+    await pair.until(lambda: set(phases(pair, "running").values()) == {Phase.RUNNING})
+    assert pair.coordinator
+    await pair.coordinator.stop()
+    pair.coordinator = None
+    assert not any(held.state != "DONE" for agent in pair.agents.values() for held in agent.workers.values())
+    await pair.start()
+    states = {task_id: task["state"] for task_id, task in (await pair.client.tasks()).items()}
+    assert states == {"far": "PENDING", "near": "PENDING", "running": "DONE"}
+
+
+async def test_shutdown_is_not_held_up_by_an_agent_that_takes_stops_and_does_nothing(pair: Cluster) -> None:
+    pair.agents["node0"].deaf = True
+    await pair.client.create_task("t", noop(durationMs=LONG_MS))
+    await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.RUNNING})
+    assert pair.coordinator
+    stopping, pair.coordinator = pair.coordinator, None
+    await asyncio.wait_for(stopping.stop(), 60)
+
+
+async def test_frozen_is_frozen_also_after_a_restart(pair: Cluster) -> None:
+    fault = {"class": "ProcessStopFaultSpec", "nodeNames": ["node0"], "javaProcessName": "x", "startMs": FAR_MS}
+    await pair.client.freeze()
+    await pair.crash()
+    await pair.start()
+    await pair.met()
+    with pytest.raises(Refused, match="frozen"):
+        await pair.client.create_task("t", fault)
+    with pytest.raises(Refused, match="frozen"):
+        await pair.client.create_task("t", fault, check=False)
+    await pair.client.create_task("no-fault", noop(startMs=FAR_MS), check=False)
+    await pair.client.thaw()
+    await pair.client.create_task("t", fault)
+
+
+async def test_heal_ends_everything_and_says_so(pair: Cluster) -> None:
+    await pair.client.create_task("a", noop(durationMs=LONG_MS))
+    await pair.client.create_task("b", noop(startMs=FAR_MS))
+    assert await pair.client.heal() == {"stopped": ["a", "b"], "remaining": {}}
+    assert {task["state"] for task in (await pair.client.tasks()).values()} == {"DONE"}
+
+
+async def test_a_check_finds_every_problem_and_changes_nothing(pair: Cluster) -> None:
+    links = {"class": "CutLinksFaultSpec", "links": [{"from": "n 1", "to": "n2", "ports": ["x"]}], "bogus": 1}
+    found = await pair.client.check("t", links)
+    assert {problem["path"] for problem in found["problems"]} >= {
+        "spec.links[0].from",
+        "spec.links[0].ports[0]",
+        "spec.bogus",
+    }
+    unknown = await pair.client.check("t", {"class": "ProcessStopFaultSpec", "nodeNames": ["x"]})
+    assert "Unknown node names: x" in unknown["problems"][0]["message"]
+    fine = await pair.client.check("t", noop())
+    assert fine == {"problems": [], "nodes": ["node0", "node1"]}
+    assert await pair.client.tasks() == {}
+
+
+async def test_our_own_classes_are_strict_where_upstreams_become_failed_tasks(pair: Cluster) -> None:
+    nowhere = {"class": "CutLinksFaultSpec", "links": [{"from": "elsewhere", "to": "nowhere"}]}
+    with pytest.raises(Refused, match="has an agent"):
+        await pair.client.create_task("t", nowhere, check=False)
+    assert await pair.client.tasks() == {}
