@@ -56,12 +56,15 @@ class AsyncConnection:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=silence_s, sock_read=silence_s)
         parser = Parser()
         try:
-            async with self._request(call, timeout, "text/event-stream") as response:
+            response = await self._request(call, timeout, "text/event-stream")
+            try:
                 if response.status != 200:
                     read_answer(str(self.target), response.status, await response.content.read(MAX_ANSWER_BYTES))
                 while line := await _line(response.content, silence_s):
                     if (event := parser.feed(line)) is not None:
                         yield event
+            finally:
+                response.close()
         except (OSError, TimeoutError, aiohttp.ClientError) as error:
             raise self._unreachable(error) from None
 
@@ -276,7 +279,7 @@ class AsyncLease:
             except NotFound:
                 raise
             except ClientError:
-                if known is None or time.monotonic() - heard_s > SILENCE_S + 5:
+                if not self._id.done() or time.monotonic() - heard_s > SILENCE_S + 5:
                     raise
             await asyncio.sleep(0.1)
 

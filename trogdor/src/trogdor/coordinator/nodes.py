@@ -227,7 +227,7 @@ class Agent:
         if worker.task.state is State.STOPPING:
             return
         before_ns, began_ns = worker.shipped_boot_ns, self._clock.boot_ns()
-        worker.shipped_boot_ns = began_ns
+        worker.shipped_boot_ns = self.lease_sent_ns = began_ns
         try:
             answer = await self.connection.send(Call("POST", "/agent/worker/arm", self._arming(worker)))
         except Unreachable as error:

@@ -384,7 +384,7 @@ class Tasks:
 
     def worker_armed(self, worker: Worker, state: str) -> None:
         """An agent has taken a worker; its claims are on its disk."""
-        if worker.phase is Phase.SHIPPED:
+        if worker.phase is Phase.SHIPPED and state != "DONE":  # of its end the agent tells with all there is to say
             self._worker_advanced(worker, _PHASES.get(state, Phase.ARMED))
         if worker.task.state is State.STOPPING and worker.phase is not Phase.DONE:
             self.agents[worker.node].stop(worker)
@@ -415,7 +415,8 @@ class Tasks:
         may_have_fired = worker.phase is Phase.RUNNING or (
             was_told_before and task.start_boot_ns <= agent.process_start_ns
         )
-        if may_have_fired:
+        is_journalled = is_fault(task.spec) and worker.phase is not Phase.RUNNING  # its agent will know
+        if may_have_fired and not (is_journalled and now_ns < task.end_boot_ns):
             ended = self.show_time(max(agent.process_start_ns, task.start_boot_ns))
             self.worker_failed(worker, f"agent restarted; fault ended at {ended}")
         elif task.state is State.STOPPING:
