@@ -1,6 +1,5 @@
 """Where a node is: this process's own namespaces, or those of another process, entered by the calling thread."""
 
-import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +58,8 @@ def _inode(pid: str, kind: str) -> int:
 
 
 def _setns(fd: int) -> None:
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.setns(fd, CLONE_NEWNET) != 0:
         error = ctypes.get_errno()

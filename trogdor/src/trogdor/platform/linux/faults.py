@@ -5,14 +5,8 @@ from collections.abc import Mapping
 from trogdor.claim.model import CannotInject
 from trogdor.platform.base import Fault
 from trogdor.platform.linux import degraded, network, nft, process
+from trogdor.platform.linux.kinds import KINDS
 from trogdor.spec import Spec
-
-KINDS = {
-    "nft": "trogdor.platform.linux.cut:Cut",
-    "process": "trogdor.platform.linux.stop:Stop",
-    "qdisc": "trogdor.platform.linux.qdisc:Qdisc",
-    "queue": "trogdor.platform.linux.queue:PacketQueue",
-}
 
 
 class Linux:
