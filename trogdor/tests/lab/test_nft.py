@@ -44,7 +44,7 @@ def ledger(lab: Lab, tmp_path: Path) -> Iterator[Ledger]:
     yield opened
     opened.close()
     eyes = Cut(opened.site.place, "n2")
-    assert eyes.leftovers() == {}
+    assert eyes.tables() == []
     eyes.close()
 
 
@@ -215,5 +215,5 @@ def test_a_name_that_nftables_would_not_take_is_no_problem(lab: Lab, tmp_path: P
         assert resource.observe(cut.key) == ["10.7.0.0/16"]
         resource.close()
     eyes = Cut(place, "n3")
-    wait_until(lambda: eyes.leftovers() == {})
+    wait_until(lambda: eyes.tables() == [])
     eyes.close()

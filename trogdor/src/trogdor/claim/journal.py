@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -70,14 +71,14 @@ class Lock:
 class Journal:
     """An open journal. ``append`` writes, ``sync`` makes durable: two things, and what is timed is the first."""
 
-    def __init__(self, directory: Path, *, size: int = SIZE) -> None:
-        """Reads what is there; nothing is changed yet. Raises JournalUnreadable."""
+    def __init__(self, directory: Path, *, size: int = SIZE, records: Sequence[Record] | None = None) -> None:
+        """Reads what is there, unless ``records`` tell it; nothing is changed yet. Raises JournalUnreadable."""
         self.directory = directory
         self._size = size
         self._lock = threading.Lock()
         self._fd = -1
         self._end = 0
-        self.generation, self.records = read(directory)
+        self.generation, self.records = read(directory) if records is None else (_newest(directory), list(records))
 
     def start(self, records: Iterable[Record], *, grow: bool = False) -> None:
         """Begins a new turn with these records, durably. Raises CannotInject when ``grow`` finds no room for them."""
@@ -190,6 +191,42 @@ def read(directory: Path) -> tuple[int, list[Record]]:
         return 0, []
     generation, data = max(turns)
     return generation, records_of(directory, data, generation)
+
+
+def salvage(directory: Path) -> list[Record]:
+    """Every whole record that can be found in a journal that cannot be read, older file first."""
+    newest = _newest(directory)
+    records = []
+    for generation in (newest - 1, newest):
+        with contextlib.suppress(FileNotFoundError):
+            data = _file(directory, generation).read_bytes().rstrip(b"\0")
+            offset = 0
+            while offset + _FRAME.size < len(data):
+                found, after = parse(data, offset, generation)
+                records += found
+                offset = after if found else offset + 1
+    return records
+
+
+def _newest(directory: Path) -> int:
+    """The highest generation that a whole header, or else the files' number, allows for."""
+    found = 0
+    for turn in (0, 1):
+        with contextlib.suppress(OSError):
+            head = (directory / f"journal.{turn}").read_bytes()[: _HEADER.size]
+            if len(head) == _HEADER.size and head.startswith(_MAGIC):
+                found = max(found, int(_HEADER.unpack(head)[2]))
+    return found
+
+
+def put_aside(directory: Path) -> list[Path]:
+    """Renames an unreadable journal's files, so that they can still be looked at; answers their new names."""
+    aside = []
+    for turn in (0, 1):
+        path = directory / f"journal.{turn}"
+        if path.exists():
+            aside.append(path.rename(path.with_name(f"unreadable-{time.time_ns()}.{turn}")))
+    return aside
 
 
 def _generation(directory: Path, data: bytes) -> int:

@@ -6,7 +6,6 @@ step is one ``apply`` with other claims, and each can be the last one of this pr
 
 import os
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,17 +17,12 @@ from trogdor.claim.model import Claim, Fired, Json, Trouble, Undone
 from trogdor.claim.place import Place
 from trogdor.claim.points import reached
 from trogdor.claim.resource import Resource
-from trogdor.claim.settle import Site, boot_id, settle, summed_up
+from trogdor.claim.settle import Site, boot_id, boot_ns, settle, summed_up
 
 __all__ = ["JournalLocked", "JournalUnreadable", "Ledger", "Watcher", "boot_ns"]
 
 _ROOM_PER_CLAIM = 400
 """Bytes kept free for each live claim, so that recording its firing and its end never begins a new turn."""
-
-
-def boot_ns() -> int:
-    """Now, in ns of CLOCK_BOOTTIME."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 class Watcher(Protocol):

@@ -1,16 +1,22 @@
 """Undoing a whole journal: what replay, the warden and ``heal`` do with what an agent left behind."""
 
 import importlib
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from trogdor.claim.books import Books, undone_record
 from trogdor.claim.journal import Journal, Record
-from trogdor.claim.model import TROUBLES, Trouble, Undone
+from trogdor.claim.model import TROUBLES, Json, Trouble, Undone
 from trogdor.claim.place import Place
 from trogdor.claim.points import reached
 from trogdor.claim.resource import Resource
+
+
+def boot_ns() -> int:
+    """Now, in ns of CLOCK_BOOTTIME."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def boot_id() -> str:
@@ -70,6 +76,20 @@ def _undo(kind: str, books: Books, site: Site, by: str) -> tuple[Undone, set[str
         return summed_up(troubles, bases, by, site.clock())
     except OSError as error:
         return Undone(site.clock(), by, failed=(f"{kind}: {error}",)), set(bases)
+    finally:
+        resource.close()
+
+
+def put_back(site: Site, kind: str, bases: Mapping[str, Json], by: str) -> list[str]:
+    """Puts things back that no journal knows of; answers what could not be."""
+    if not bases:
+        return []
+    resource = site.resource(kind)
+    try:
+        undone, _ = summed_up(resource.apply((), bases, site.clock()), bases, by, site.clock())
+        return [*undone.failed, *undone.left_alone]
+    except OSError as error:
+        return [f"{kind}: {error}"]
     finally:
         resource.close()
 

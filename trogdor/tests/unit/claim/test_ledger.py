@@ -1,52 +1,12 @@
 """The ledger over a resource that is a dict: overlaps, ends, crashes and what is left to the next agent."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from trogdor.claim.ledger import JournalLocked, JournalUnreadable, Ledger, boot_ns
-from trogdor.claim.model import CannotInject, Claim, Json, Term, Trouble
-from trogdor.claim.resource import Resource
-
-NODE: dict[str, Json] = {}
-"""The node: key → value."""
-
-
-class Toy(Resource):
-    """Key → the wants in force, joined; what it was before where there are none."""
-
-    kind = "toy"
-    failing = False
-
-    def base(self, key: str) -> Json:
-        return NODE.get(key)
-
-    def prepare(self, claims: Sequence[Claim]) -> None:
-        if any(claim.want == "impossible" for claim in claims):
-            raise CannotInject("the toy is broken")
-
-    def apply(self, claims: Sequence[Claim], bases: Mapping[str, Json], now_ns: int) -> Mapping[str, Trouble]:
-        if Toy.failing:
-            raise OSError("no toy")
-        for key, base in bases.items():
-            NODE[key] = self.fold(base, [claim.want for claim in claims if claim.key == key])
-        return {}
-
-    @staticmethod
-    def fold(base: Json, wants: Sequence[Json]) -> Json:
-        return "+".join(sorted(wants)) if wants else base
-
-    def observe(self, key: str) -> Json:
-        return NODE.get(key)
-
-
-KINDS = {"toy": f"{__name__}:Toy"}
-
-
-def claim(worker: int, want: str, key: str = "thing") -> Claim:
-    now = boot_ns()
-    return Claim(f"{worker}/{want}", "toy", key, want, Term(f"t{worker}", worker, now, now + 10**10))
+from trogdor.claim.ledger import JournalLocked, JournalUnreadable, Ledger
+from trogdor.claim.model import CannotInject, Trouble
+from unit.claim.toy import KINDS, NODE, Toy, abandon, claim, damage
 
 
 @pytest.fixture(autouse=True)
@@ -76,11 +36,6 @@ def test_a_second_agent_of_the_same_name_is_refused_and_told_who_holds_it(tmp_pa
         Ledger.open(tmp_path, "n1", KINDS)
     ledger.close()
     Ledger.open(tmp_path, "n1", KINDS).close()
-
-
-def abandon(ledger: Ledger) -> None:
-    """As if the process had died: what it wrote stays, its lock goes."""
-    ledger._lock.release()
 
 
 def test_the_next_agent_undoes_what_a_dead_one_left_and_says_so(tmp_path: Path) -> None:
@@ -155,9 +110,6 @@ def test_a_damaged_journal_stops_the_agent_with_the_command_that_heals(tmp_path:
     for worker in range(3):
         dead.admit([claim(worker, "a")])
     abandon(dead)
-    path = tmp_path / "n1" / f"journal.{dead._journal.generation % 2}"
-    data = bytearray(path.read_bytes())
-    data[data.index(b'"0/a"')] ^= 1
-    path.write_bytes(data)
+    damage(dead, b'"0/a"')
     with pytest.raises(JournalUnreadable, match=r"trogdor heal --local --state"):
         Ledger.open(tmp_path, "n1", KINDS)

@@ -134,8 +134,7 @@ class Cut(Resource):
         return {}
 
     def _exists(self) -> bool:
-        tables = self._read("list tables inet")
-        return any(each.get("table", {}).get("name") == self.table for each in tables)
+        return self.table in self.tables()
 
     def _read(self, command: str) -> list[dict[str, Any]]:
         if self._reader is None:
@@ -181,12 +180,13 @@ class Cut(Resource):
             != seen.get(_mark(claim.key))
         }
 
-    def leftovers(self) -> Mapping[str, Json]:
-        tables = (each.get("table", {}).get("name", "") for each in self._read("list tables inet"))
-        return {name: None for name in tables if name.startswith("trogdor_")}
+    def tables(self) -> list[str]:
+        """The tables of all agents in this network namespace. Each has a living owner, or it would be gone."""
+        names = (each.get("table", {}).get("name", "") for each in self._read("list tables inet"))
+        return sorted(name for name in names if name.startswith("trogdor_"))
 
     def commands(self, key: str, base: Json) -> Sequence[str]:
-        return (f"nft delete table inet {self.table}",)
+        return (f"nft delete table inet {self.table}",) if self._exists() else ()
 
     def close(self) -> None:
         for context in (self._owner, self._reader):
