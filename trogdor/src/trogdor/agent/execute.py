@@ -30,9 +30,7 @@ def run(options: Options, text: str) -> int:
             "This task is not configured to run on this node.  It runs on node(s): "
             f"{', '.join(targets)}, whereas this node is {options.node.name}",
         )
-    agent = open_agent(options)
-    spec = spec.at(max(agent.clock.wall_ms(), spec.start_ms))
-    return int(run_loop(_run(agent, spec)))
+    return int(run_loop(_run(open_agent(options), spec)))
 
 
 def _spec_of(text: str) -> Spec:
@@ -50,6 +48,7 @@ async def _run(agent: Agent, spec: Spec) -> int:
     await asyncio.wait([serving, asyncio.create_task(agent.answering.wait())], return_when=asyncio.FIRST_COMPLETED)
     if serving.done():
         serving.result()
+    spec = spec.at(max(agent.clock.wall_ms(), spec.start_ms))
     await agent.workers.create(CreateWorkerRequest(worker_id=WORKER_ID, task_id=TASK_ID, spec=spec), "")
     print(f"Waiting for completion of task:{json.dumps(spec.to_json(), indent=2)}", flush=True)
     worker = agent.workers.find(WORKER_ID)
