@@ -17,7 +17,14 @@ from trogdor.http.sse import EventStream
 from trogdor.spec import REGISTRY
 from trogdor.spec.task import NoOpTaskSpec
 from trogdor.wire import messages
-from trogdor.wire.messages import ArmWorkerRequest, CreateWorkerRequest, Empty, LeaseRequest, StopWorkerRequest
+from trogdor.wire.messages import (
+    ArmWorkerRequest,
+    CreateWorkerRequest,
+    Empty,
+    LeaseRequest,
+    PlanRequest,
+    StopWorkerRequest,
+)
 
 Json = Any
 
@@ -48,6 +55,7 @@ class Routes:
                 Endpoint("PUT", "/agent/shutdown", self.shutdown, "Ends every fault, then the agent."),
                 Endpoint("GET", "/agent/features", self.features, "What this agent is and can do (ours)."),
                 Endpoint("POST", "/agent/worker/arm", self.arm, "Prepares a worker ahead (ours).", ArmWorkerRequest),
+                Endpoint("POST", "/agent/plan", self.plan, "What a spec would do to the node (ours).", PlanRequest),
                 Endpoint("POST", "/agent/lease", self.lease, "Renews a coordinator's lease (ours).", LeaseRequest),
                 Endpoint("GET", "/agent/events", self.events, "Changes of workers as they come (SSE; ours)."),
                 Endpoint("GET", "/agent/faults", self.faults, "What is in force now, and until when (ours)."),
@@ -97,6 +105,9 @@ class Routes:
     async def arm(self, request: Request, body: ArmWorkerRequest) -> Json:
         worker = await self._workers.arm(body)
         return {"bootNs": self._of.clock.boot_ns(), "state": worker.phase}
+
+    async def plan(self, request: Request, body: PlanRequest) -> Json:
+        return await self._workers.preview(body)
 
     async def lease(self, request: Request, body: LeaseRequest) -> Json:
         self._workers.hear(body.coordinator)

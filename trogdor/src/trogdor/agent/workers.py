@@ -18,11 +18,12 @@ from trogdor.claim.model import CannotInject, Term, Undone
 from trogdor.http.sse import Event, Feed
 from trogdor.instant import NS_PER_MS, Clock, FiringThread
 from trogdor.platform.base import Platform, Scene
+from trogdor.platform.preview import preview
 from trogdor.spec import Spec
 from trogdor.spec.task import NoOpTaskSpec
 from trogdor.topology import Topology
 from trogdor.wire.errors import BadRequest, Conflict, Unavailable
-from trogdor.wire.messages import ArmWorkerRequest, CreateWorkerRequest, Peer
+from trogdor.wire.messages import ArmWorkerRequest, CreateWorkerRequest, Peer, PlanRequest
 
 log = logging.getLogger(__name__)
 
@@ -83,16 +84,25 @@ class Workers:
         self.hear(request.coordinator)
         known = self._known(request.worker_id, request.task_id, request.spec)
         if known is None:
-            try:
-                place = await self._of.places.find(request.node_name)
-            except KeyError:
-                served = ", ".join(self._of.places.served())
-                raise BadRequest(f"nodeName: {request.node_name!r} is not served by this agent: {served}") from None
-            except OSError as error:
-                raise BadRequest(f"nodeName: {request.node_name!r} cannot be entered: {error}") from None
+            place = await self._place(request.node_name)
             known = self._known(request.worker_id, request.task_id, request.spec) or self._begin_armed(request, place)
         await known.prepared.wait()
         return known
+
+    async def preview(self, request: PlanRequest) -> Json:
+        """What a spec would do to one of this agent's places; changes nothing. Raises BadRequest."""
+        place = await self._place(request.node_name)
+        scene = Scene(place.node, self._of.topology, place.place, probe_ports={place.node.name: place.eyes.port})
+        return await asyncio.to_thread(preview, self._of.platform, request.spec, scene)
+
+    async def _place(self, name: str) -> AgentPlace:
+        try:
+            return await self._of.places.find(name)
+        except KeyError:
+            served = ", ".join(self._of.places.served())
+            raise BadRequest(f"nodeName: {name!r} is not served by this agent: {served}") from None
+        except OSError as error:
+            raise BadRequest(f"nodeName: {name!r} cannot be entered: {error}") from None
 
     def _begin_armed(self, request: ArmWorkerRequest, place: AgentPlace) -> Worker:
         term = Term(request.task_id, request.worker_id, request.start_ns, request.end_ns)

@@ -175,15 +175,25 @@ def _is_done(task: "Task", _: Statuses) -> bool:
 
 
 def checked_nodes(client: "Client", task_id: str, spec: dict[str, Any]) -> list[str]:
-    """The nodes a task would run on. Raises Failure with every problem of its spec; nothing was created."""
+    """The nodes a task would run on. Raises Failure with every problem of its spec; nothing was created.
+
+    One that starts now must find something to act on: a pause that no process matches is refused.
+    """
     from trogdor.client import NotFound
 
     try:
-        answer = client.check(task_id, spec)
+        answer = client.plan(task_id, spec)
     except NotFound:  # a Java coordinator
         return []
-    if answer["problems"]:
-        raise refusal(client, answer["problems"])
+    problems = answer["problems"]
+    if not problems and spec["startMs"] <= 0:
+        problems = [
+            {"path": "", "message": f"node {node}: {plan['problem'] or plan['unverified']}"}
+            for node, plan in answer["plans"].items()
+            if plan["problem"] or (not plan["claims"] and NO_PROCESS in plan["unverified"])
+        ]
+    if problems:
+        raise refusal(client, problems)
     return list(answer["nodes"])
 
 

@@ -1,6 +1,6 @@
 """``trogdor run``: runs any spec."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,7 +41,7 @@ def command(
     )  # fmt: skip
 
 
-def read_spec(argument: str) -> "dict[str, object]":
+def read_spec(argument: str) -> dict[str, Any]:
     """The spec that an argument holds or names. Raises Failure when it is none."""
     from trogdor.cli.document import read_document
 

@@ -87,7 +87,16 @@ def describe(spec: "type[Spec]") -> dict[str, Any]:
 
 
 def _nets_of(spec: "type[Spec]") -> dict[str, Any]:
-    return {}
+    """What undoes a fault when its agent dies or hangs, and what checks it; empty for what is no fault on Linux."""
+    from trogdor.platform.linux import PLATFORM
+    from trogdor.platform.preview import nets_of, resource_of
+
+    fault = PLATFORM.faults.get(spec)
+    if fault is None:
+        return {}
+    resources = [resource_of(PLATFORM, kind) for kind in fault.kinds]
+    undone = [{"kind": each.kind, "undoneBy": nets_of(each), "how": each.undone_by} for each in resources]
+    return {"undoneBy": undone, "checkedBy": fault.checked_by}
 
 
 def schema_of(spec: "type[Spec]") -> dict[str, Any]:
@@ -202,9 +211,11 @@ def _print_description(spec: dict[str, Any]) -> None:
     ]
     print_table(("FIELD", "TYPE", "DEFAULT", "WHAT"), rows)
     print(f"\n{bold('Example')}\n{json.dumps(spec['example'], indent=2, ensure_ascii=False)}")
-    for key, title in (("undoneBy", "What undoes it"), ("checkedBy", "What checks it")):
-        if key in spec:
-            print(f"\n{bold(title)}\n{spec[key]}")
+    if "undoneBy" in spec:
+        print(f"\n{bold('What undoes it if its agent dies')}")
+        for each in spec["undoneBy"]:
+            print(f"{each['kind']}: {', '.join(each['undoneBy'])}: {each['how']}")
+        print(f"\n{bold('What checks it')}\n{spec['checkedBy']}")
 
 
 def _say_default(value: Any) -> str:

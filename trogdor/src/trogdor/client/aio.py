@@ -158,6 +158,10 @@ class AsyncClient(_AsyncClient):
         """``{"problems": [{"path", "message"}], "nodes": […]}``; changes nothing."""
         return await self._connection.send(calls.check(task_id, spec))  # type: ignore[no-any-return]
 
+    async def plan(self, task_id: str, spec: Mapping[str, Json]) -> dict[str, Json]:
+        """As ``check``, with ``plans``: node → what its agent would claim, what undoes it; changes nothing."""
+        return await self._connection.send(calls.plan_task(task_id, spec))  # type: ignore[no-any-return]
+
     async def task(self, task_id: str) -> Task:
         """One task. Raises NotFound."""
         return await self._connection.send(calls.task(task_id))  # type: ignore[no-any-return]

@@ -75,6 +75,14 @@ def check(task_id: str, spec: Mapping[str, Json]) -> Call:
     return Call("POST", "/coordinator/task/check", {"id": task_id, "spec": dict(spec)})
 
 
+def plan_task(task_id: str, spec: Mapping[str, Json]) -> Call:
+    return Call("POST", "/coordinator/task/plan", {"id": task_id, "spec": dict(spec)})
+
+
+def plan(spec: Mapping[str, Json], node: str) -> Call:
+    return Call("POST", "/agent/plan", {"nodeName": node, "spec": dict(spec)})
+
+
 def task(task_id: str) -> Call:
     return Call("GET", f"/coordinator/tasks/{quote(task_id, safe='')}")
 

@@ -208,6 +208,10 @@ class Client(_Client):
         """``{"problems": [{"path", "message"}], "nodes": […]}``; changes nothing."""
         return self._connection.send(calls.check(task_id, spec))  # type: ignore[no-any-return]
 
+    def plan(self, task_id: str, spec: Mapping[str, Json]) -> dict[str, Json]:
+        """As ``check``, with ``plans``: node → what its agent would claim, what undoes it; changes nothing."""
+        return self._connection.send(calls.plan_task(task_id, spec))  # type: ignore[no-any-return]
+
     def task(self, task_id: str) -> Task:
         """One task. Raises NotFound."""
         return self._connection.send(calls.task(task_id))  # type: ignore[no-any-return]

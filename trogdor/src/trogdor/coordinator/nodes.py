@@ -290,6 +290,15 @@ class Agent:
             await self.connection.send(calls.destroy_worker(worker.id))
             self._tasks.withdrawn(worker)
 
+    async def plan(self, spec: Mapping[str, Any]) -> Any:
+        """What the node would do for a spec, as its agent says; or a ``problem``."""
+        if self.kind == "java":
+            return {"problem": "", "claims": [], "unverified": java.NOTE}
+        try:
+            return await self.connection.send(calls.plan(spec, self.node.name), REQUEST_S)
+        except ClientError as error:
+            return {"problem": str(error), "claims": [], "unverified": ""}
+
     def shown(self) -> dict[str, Any]:
         """As ``GET /coordinator/nodes`` has it. Times in ms; ``offsetMs`` is its clock minus ours."""
         best = self.offsets.best

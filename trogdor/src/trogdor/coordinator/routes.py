@@ -74,6 +74,7 @@ class Routes:
             Endpoint("GET", "/coordinator/tasks/{taskId}", self.show, "Shows one task."),
             Endpoint("PUT", "/coordinator/shutdown", self.shutdown, "Ends it.", CoordinatorShutdownRequest),
             Endpoint("POST", "/coordinator/task/check", self.check, "Finds what is wrong.", CheckTaskRequest),
+            Endpoint("POST", "/coordinator/task/plan", self.plan, "What it would do to each node.", CheckTaskRequest),
             Endpoint("GET", "/coordinator/task/children", self.children, "A composite's tasks.", query=one_task),
             Endpoint("GET", "/coordinator/lease", self.hold_lease, "Holds a lease.", query=one_lease),
             Endpoint("DELETE", "/coordinator/lease", self.end_lease, "Ends a lease and its tasks.", query=one_lease),
@@ -137,6 +138,15 @@ class Routes:
         if self.tasks.identity.frozen:
             problems.append({"path": "", "message": "frozen: new faults are refused until `trogdor thaw`"})
         return {"problems": problems, "nodes": names}
+
+    async def plan(self, request: Request, body: CheckTaskRequest) -> Any:
+        """As check, and what each node's agent answers to ``POST /agent/plan``."""
+        checked = await self.check(request, body)
+        if not checked["problems"]:
+            names = checked["nodes"]
+            plans = await asyncio.gather(*(self.tasks.agents[name].plan(body.spec) for name in names))
+            checked["plans"] = dict(zip(names, plans, strict=True))
+        return checked
 
     async def hold_lease(self, request: Request, _body: None) -> Response:
         return EventStream(await self.leases.hold(request.query_params.get("id", "")))

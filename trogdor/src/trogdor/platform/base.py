@@ -50,6 +50,10 @@ class Fault:
     """``plan(spec, scene, facts, term)``: pure. Raises SpecError."""
     text: tuple[str, str]
     """Upstream's status words while it holds and after: ``str.format`` with ``spec`` and ``task_id``."""
+    kinds: tuple[str, ...] = ()
+    """The kinds of resources that it may claim: what undoes the fault is what undoes these."""
+    checked_by: str = ""
+    """One sentence: what the probe looks at."""
     replan_ms: int = 0
     """While the fault holds, facts are looked up and planned again this often; 0: never. Claims whose id is new are
     admitted and fired; those that are planned no longer stay. An error then is none of the task's."""

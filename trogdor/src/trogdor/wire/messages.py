@@ -66,6 +66,13 @@ class ArmWorkerRequest(Message):
     exempt: tuple[str, ...] = Field((), max_length=256, description="The coordinator's addresses: never cut off.")
 
 
+class PlanRequest(Message):
+    """Asks what a spec would do to a node; changes nothing (ours)."""
+
+    node_name: str = Field("", max_length=253, description="Which of this agent's places; empty: its own node.")
+    spec: SerializeAsAny[Spec] = Field(description="What would be done.")
+
+
 class LeaseRequest(Message):
     """Renews the lease of every worker armed by a coordinator; a sample of the clocks' offset (ours)."""
 

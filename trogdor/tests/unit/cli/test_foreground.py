@@ -33,7 +33,7 @@ def task(state: str, *statuses: dict[str, Any], **fields: Any) -> dict[str, Any]
 def coordinator(daemon: Daemon) -> Daemon:
     """A coordinator that accepts any task; ``play`` says how it goes."""
     daemon.answers["GET /coordinator/uptime"] = (200, {"serverStartMs": 1, "nowMs": 1000})
-    daemon.answers["POST /coordinator/task/check"] = (200, {"problems": [], "nodes": ["n1", "n2"]})
+    daemon.answers["POST /coordinator/task/plan"] = (200, {"problems": [], "nodes": ["n1", "n2"], "plans": {}})
     daemon.answers["POST /coordinator/task/create"] = (200, {})
     daemon.answers["DELETE /coordinator/lease?id=lease1"] = (200, {})
     daemon.answers["GET /coordinator/nodes"] = (200, {"nodes": {"n1": {}, "n2": {}}})
@@ -80,7 +80,7 @@ def test_every_problem_is_listed_and_nothing_created(run: Run, coordinator: Daem
         {"path": "spec.partitions[0]", "message": "Unknown node names: n11"},
         {"path": "spec.durationMs", "message": "too long"},
     ]
-    coordinator.answers["POST /coordinator/task/check"] = (200, {"problems": problems, "nodes": []})
+    coordinator.answers["POST /coordinator/task/plan"] = (200, {"problems": problems, "nodes": []})
     done = run(*ARGS, "-t", coordinator.target)
     assert done.code == 2
     assert "spec.partitions[0]: Unknown node names: n11" in done.err
@@ -100,8 +100,29 @@ def test_every_problem_is_listed_and_nothing_created(run: Run, coordinator: Daem
 )
 def test_why_it_was_refused_is_the_exit_code(run: Run, coordinator: Daemon, messages: list[str], code: int) -> None:
     problems = [{"path": "spec", "message": message} for message in messages]
-    coordinator.answers["POST /coordinator/task/check"] = (200, {"problems": problems, "nodes": []})
+    coordinator.answers["POST /coordinator/task/plan"] = (200, {"problems": problems, "nodes": []})
     assert run(*ARGS, "-t", coordinator.target).code == code
+
+
+PAUSE = ("pause", "n1", "--name", "x", "--for", "1s", "--id", "p1")
+
+
+def nothing_matches(daemon: Daemon) -> None:
+    plan = {"claims": [], "problem": "", "unverified": "no process matched"}
+    daemon.answers["POST /coordinator/task/plan"] = (200, {"problems": [], "nodes": ["n1"], "plans": {"n1": plan}})
+
+
+def test_a_pause_that_matches_nothing_is_refused_beforehand(run: Run, coordinator: Daemon) -> None:
+    nothing_matches(coordinator)
+    done = run(*PAUSE, "-t", coordinator.target)
+    assert done.code == 3
+    assert "node n1: no process matched" in done.err
+    assert "POST /coordinator/task/create" not in lines_sent(coordinator)
+
+
+def test_a_later_pause_may_match_then(run: Run, coordinator: Daemon) -> None:
+    nothing_matches(coordinator)
+    assert run(*PAUSE, "-t", coordinator.target, "--in", "1m", "--detach").code == 0
 
 
 def test_json_is_the_outcome_alone(run: Run, coordinator: Daemon) -> None:

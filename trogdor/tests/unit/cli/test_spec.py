@@ -55,3 +55,9 @@ def test_an_unknown_name_is_bad_usage_with_the_nearest(run: Run) -> None:
     shown = run("spec", "show", "NetworkPartition")
     assert shown.code == 2
     assert "NetworkPartitionFaultSpec" in shown.err
+
+
+def test_a_fault_shows_what_undoes_and_what_checks_it(run: Run) -> None:
+    shown = run("spec", "show", "CutLinksFaultSpec").out
+    assert "nft: kernel, warden, replay: " in shown
+    assert "What checks it\n" in shown

@@ -156,11 +156,15 @@ FAULTS = (
         facts=device_facts,
         plan=plan_device,
         text=("enabled network degradation {task_id}", "disabled network degradation {task_id}"),
+        kinds=("qdisc", "queue"),
+        checked_by="Nothing: a device may lead to no agent of ours, so its status is unverified.",
     ),
     Fault(
         spec=DegradedLinksFaultSpec,
         facts=links_facts,
         plan=plan_links,
         text=("slowed links {task_id}", "restored links {task_id}"),
+        kinds=("qdisc", "queue"),
+        checked_by="Beacons of the other nodes' agents arrive later, by the delay asked for; a rate alone: unverified.",
     ),
 )

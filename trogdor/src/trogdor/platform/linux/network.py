@@ -187,12 +187,16 @@ def _why_unverified(links: Sequence[Link]) -> str:
     return "one end of the link has no agent of ours"
 
 
+CHECKED_BY = "Beacons and connections of the other nodes' agents do not arrive while it holds, and arrive again after."
+
 FAULTS = (
     Fault(
         spec=NetworkPartitionFaultSpec,
         facts=partition_facts,
         plan=plan_partition,
         text=("created network partition {task_id}", "removed network partition {task_id}"),
+        kinds=("nft",),
+        checked_by=CHECKED_BY,
         replan_ms=REPLAN_MS,
     ),
     Fault(
@@ -200,6 +204,8 @@ FAULTS = (
         facts=links_facts,
         plan=plan_links,
         text=("cut links {task_id}", "restored links {task_id}"),
+        kinds=("nft",),
+        checked_by=CHECKED_BY,
         replan_ms=REPLAN_MS,
     ),
 )

@@ -49,12 +49,16 @@ def _at_most(most: int, found: list[Process]) -> list[Process]:
     return found
 
 
+CHECKED_BY = "The state of each process in /proc is stopped while it holds, and is not after."
+
 FAULTS = (
     Fault(
         spec=ProcessStopFaultSpec,
         facts=java_processes,
         plan=plan,
         text=("stopped {spec.java_process_name}", "resumed {spec.java_process_name}"),
+        kinds=("process",),
+        checked_by=CHECKED_BY,
         replan_ms=REPLAN_MS,
     ),
     Fault(
@@ -62,6 +66,8 @@ FAULTS = (
         facts=matched_processes,
         plan=plan,
         text=("stopped {spec.match}", "resumed {spec.match}"),
+        kinds=("process",),
+        checked_by=CHECKED_BY,
         replan_ms=REPLAN_MS,
     ),
 )

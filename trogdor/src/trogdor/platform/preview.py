@@ -1,0 +1,61 @@
+"""What a spec would do to a node: facts looked up and planned as for a worker, carried out by nobody."""
+
+import importlib
+from typing import Any
+
+from trogdor.claim.model import CannotInject, Net, Term
+from trogdor.claim.resource import Resource
+from trogdor.platform.base import Platform, Scene
+from trogdor.probe.expect import Expectation, LinkCut, LinkSlow, ProcessStopped
+from trogdor.spec import Spec, SpecError
+
+Json = Any
+
+NOBODY = Term("plan", 0, 0, 1)
+
+
+def preview(platform: Platform, spec: Spec, scene: Scene) -> dict[str, Json]:
+    """``{claims: [{kind, key, want, undoneBy, how}], targets, probe, unverified, lacks, problem}``; changes nothing.
+
+    ``problem`` says why the node could not do it; ``lacks`` what is missing on the machine. Looks at the node: slow.
+    """
+    shown: dict[str, Json] = {"claims": [], "targets": [], "probe": [], "unverified": "", "problem": ""}
+    shown["lacks"] = dict(platform.missing())
+    fault = platform.faults.get(type(spec))
+    if fault is None:
+        return shown
+    try:
+        plan = fault.plan(spec, scene, fault.facts(spec, scene), NOBODY)
+    except (CannotInject, SpecError, OSError) as error:
+        return {**shown, "problem": str(error)}
+    for claim in plan.claims:
+        resource = resource_of(platform, claim.kind)
+        net = {"undoneBy": nets_of(resource), "how": resource.undone_by}
+        shown["claims"].append({"kind": claim.kind, "key": claim.key, "want": claim.want, **net})
+    probe = [_say(expected) for expected in plan.expect]
+    return {**shown, "targets": list(plan.targets), "probe": probe, "unverified": plan.unverified}
+
+
+def resource_of(platform: Platform, kind: str) -> type[Resource]:
+    """The class of a kind of resources, its module imported now."""
+    module, _, name = platform.kinds[kind].partition(":")
+    found: type[Resource] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def nets_of(resource: type[Resource]) -> list[str]:
+    """The nets that cover a kind of resources, the fastest first."""
+    return [net.value for net in Net if net in resource.nets]
+
+
+def _say(expected: Expectation) -> str:
+    match expected:
+        case LinkCut():
+            protocol = "" if expected.protocol == "any" else f"{expected.protocol} "
+            what = "new connections" if expected.new_only else "packets"
+            ports = f" to ports {', '.join(expected.ports)}" if expected.ports else ""
+            return f"no {protocol}{what}{ports} from {expected.source} arrive at {expected.target}"
+        case LinkSlow():
+            return f"packets from {expected.source} arrive at {expected.target} {expected.delay_ms:g} ms later"
+        case ProcessStopped():
+            return f"process {expected.pid} is stopped"
