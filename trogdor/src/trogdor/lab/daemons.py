@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,28 +35,27 @@ def topology(lab: Lab) -> dict[str, Any]:
     return {"platform": "org.apache.kafka.trogdor.basic.BasicPlatform", "nodes": nodes}
 
 
-def start(lab: Lab) -> dict[str, NodeProcess]:
-    """Start an agent on each node and the coordinator on its own; returns the processes once all answer.
+def start(lab: Lab, names: Sequence[str]) -> dict[str, NodeProcess]:
+    """Start the daemons of the nodes named, an agent or the coordinator; returns them once all answer.
 
-    Their logs are `agent` and `coordinator`. Raises LabError, with the end of the log, when one ends or
-    does not answer within a minute.
+    Raises LabError, with the end of the log, when one ends or does not answer within a minute.
     """
+    socket_link = lab.runtime / COORDINATOR_SOCKET
+    if not socket_link.is_symlink():
+        socket_link.symlink_to(lab.coordinator.path(f"/var/lib/trogdor/{COORDINATOR}/{COORDINATOR_SOCKET}"))
     text = json.dumps(topology(lab), indent=2)
     started: dict[str, NodeProcess] = {}
-    for node in [*lab.nodes.values(), lab.coordinator]:
+    for name in names:
+        node = lab.node(name)
         node.path(TOPOLOGY_FILE).write_text(text)
-        started[node.name] = start_one(node)
-    socket_link = lab.runtime / COORDINATOR_SOCKET
-    socket_link.unlink(missing_ok=True)
-    socket_link.symlink_to(lab.coordinator.path(f"/var/lib/trogdor/{COORDINATOR}/{COORDINATOR_SOCKET}"))
+        started[name] = _start_one(node)
     until = time.monotonic() + _READY_TIMEOUT_S
     for name, process in started.items():
         _await_answer(lab.node(name), process, until)
     return started
 
 
-def start_one(node: Node) -> NodeProcess:
-    """Start a node's daemon, which its topology file knows of, as `start` does; does not wait."""
+def _start_one(node: Node) -> NodeProcess:
     python_path = os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH", "")]))
     return node.popen(
         [sys.executable, "-m", "trogdor", _daemon(node), "-c", TOPOLOGY_FILE, "-n", node.name],

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str, str], None]
 
-TASK_ID = "cut-off-the-leader"
 LEAD_MS = 1000
+_ATTEMPTS = 5
 _WRITE_PERIOD_S = 0.1
 _WRITE_TIMEOUT_S = 0.5
 _WATCH_PERIOD_S = 0.02
@@ -131,7 +131,7 @@ class LeaderWatch:
     def agree(self) -> bool:
         """Whether all members see the same leader now."""
         leaders = set(self.seen.values())
-        return len(leaders) == 1 and None not in leaders
+        return len(self.seen) == len(self._threads) and len(leaders) == 1 and None not in leaders
 
     def close(self) -> None:
         self._stop.set()
@@ -150,11 +150,11 @@ def run(say: Say, nodes: int = 3, duration_ms: int = 5000) -> Report:
         daemons = lab.start_daemons()
         say("lab", "the coordinator and an agent on each node answer")
         with Etcd(lab) as etcd:
-            report.leader = etcd.leader() or "n1"
-            say(report.leader, "leads an etcd cluster of all nodes")
-            watch, writer = LeaderWatch(lab, etcd, say), Writer(lab, etcd, report.leader, say)
+            leader = etcd.leader() or "n1"
+            say(leader, "leads an etcd cluster of all nodes")
+            watch, writer = LeaderWatch(lab, etcd, say), Writer(lab, etcd, leader, say)
             try:
-                _cut_off(lab.client(), list(lab.nodes), report, say, duration_ms)
+                _cut_off_leader(lab.client(), list(lab.nodes), watch, report, say, duration_ms)
                 _wait(watch.agree, _AGREE_TIMEOUT_S)
                 time.sleep(5 * _WRITE_PERIOD_S)
             finally:
@@ -175,30 +175,55 @@ def run(say: Say, nodes: int = 3, duration_ms: int = 5000) -> Report:
     return report
 
 
-def _cut_off(client: Client, nodes: list[str], report: Report, say: Say, duration_ms: int) -> None:
+def _cut_off_leader(
+    client: Client, nodes: list[str], watch: LeaderWatch, report: Report, say: Say, duration_ms: int
+) -> None:
+    """Cut off whoever leads; anew, if the lead has changed hands before the cut, as it may on a busy machine."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        _wait(watch.agree, _AGREE_TIMEOUT_S)
+        report.leader = watch.seen[nodes[0]] or nodes[0]
+        report.nodes = {}
+        with client.lease() as lease:
+            task_id = f"cut-off-{report.leader}-{attempt}"
+            client.create_task(task_id, _spec(client, nodes, report, say, duration_ms), lease)
+            time.sleep(max(0.0, report.asked_start_ms / 1000 - 0.1 - time.time()))
+            if not watch.agree() or watch.seen[report.leader] != report.leader:
+                say("task", f"stopped before it began: {report.leader} leads no longer")
+                client.stop_task(task_id)
+                continue
+            _follow(client, task_id, report, say)
+        return
+    report.problems.append(f"no leader stayed for {LEAD_MS} ms in {_ATTEMPTS} attempts")
+
+
+def _spec(client: Client, nodes: list[str], report: Report, say: Say, duration_ms: int) -> dict[str, Any]:
     others = [name for name in nodes if name != report.leader]
-    start_ms = client.uptime()["nowMs"] + LEAD_MS
-    report.asked_start_ms, report.asked_end_ms = start_ms, start_ms + duration_ms
-    spec = {
+    report.asked_start_ms = client.uptime()["nowMs"] + LEAD_MS
+    report.asked_end_ms = report.asked_start_ms + duration_ms
+    say(
+        "task",
+        f"{report.leader} is to be parted from {' and '.join(others)} in {LEAD_MS / 1000:g} s,"
+        f" for {duration_ms / 1000:g} s",
+    )
+    return {
         "class": "org.apache.kafka.trogdor.fault.NetworkPartitionFaultSpec",
-        "startMs": start_ms,
+        "startMs": report.asked_start_ms,
         "durationMs": duration_ms,
         "partitions": [[report.leader], others],
     }
-    with client.lease() as lease:
-        client.create_task(TASK_ID, spec, lease)
-        parts = f"{report.leader} / {' '.join(others)}"
-        say("task", f"{parts} are to be parted in {LEAD_MS / 1000:g} s, for {duration_ms / 1000:g} s")
-        until = time.monotonic() + (LEAD_MS + duration_ms) / 1000 + _DONE_TIMEOUT_S
-        while True:
-            task = client.task(TASK_ID)
-            _say_changes(task.get("status"), report, say)
-            if task["state"] == "DONE":
-                break
-            if time.monotonic() > until:
-                report.problems.append(f"the task is still {task['state']}")
-                return
-            time.sleep(_WATCH_PERIOD_S)
+
+
+def _follow(client: Client, task_id: str, report: Report, say: Say) -> None:
+    until = report.asked_end_ms / 1000 + _DONE_TIMEOUT_S
+    while True:
+        task = client.task(task_id)
+        _say_changes(task.get("status"), report, say)
+        if task["state"] == "DONE":
+            break
+        if time.time() > until:
+            report.problems.append(f"the task is still {task['state']}; `trogdor heal` would end it")
+            return
+        time.sleep(_WATCH_PERIOD_S)
     if task.get("error"):
         report.problems.append(f"the task failed: {task['error']}")
 

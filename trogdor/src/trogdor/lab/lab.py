@@ -115,7 +115,11 @@ class Lab:
         Their logs are `agent` and `coordinator`. Raises LabError, with the end of the log, when one ends
         or does not answer within a minute.
         """
-        return daemons.start(self)
+        return daemons.start(self, [*self.nodes, COORDINATOR])
+
+    def start_daemon(self, name: str) -> NodeProcess:
+        """Start the agent of a node, or the coordinator, as `start_daemons` does: also again, after its end."""
+        return daemons.start(self, [name])[name]
 
     def describe(self) -> dict[str, Any]:
         """The lab for programs: its name, where its coordinator is reached, and each node."""
