@@ -82,7 +82,8 @@ def _print_report(report: "Report") -> None:
     print(f"writes                   {report.acknowledged} acknowledged, {report.failed} failed, {gap}")
     missing = str(len(report.missing))
     print(f"acknowledged but missing {bad(missing) if report.missing else good(missing)}")
-    print(f"looked for at the end    {good('; '.join(report.clean))}")
+    for number, line in enumerate(report.clean):
+        print(f"{'' if number else 'checked at the end':24} {good(line)}")
 
 
 def _time(at_ms: float | None) -> str:

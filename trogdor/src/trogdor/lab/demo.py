@@ -107,11 +107,12 @@ class LeaderWatch:
 
     def __init__(self, lab: Lab, etcd: Etcd, say: Say) -> None:
         self._etcd, self._say = etcd, say
+        self.members = list(lab.nodes)
         self.seen: dict[str, str | None] = {}
         self.changes: list[tuple[float, str, str | None]] = []
         """When (ms since the epoch), seen by which member, who leads."""
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._watch, args=(name,), daemon=True) for name in lab.nodes]
+        self._threads = [threading.Thread(target=self._watch, args=(name,), daemon=True) for name in self.members]
         for thread in self._threads:
             thread.start()
 
@@ -131,7 +132,7 @@ class LeaderWatch:
     def agree(self) -> bool:
         """Whether all members see the same leader now."""
         leaders = set(self.seen.values())
-        return len(self.seen) == len(self._threads) and len(leaders) == 1 and None not in leaders
+        return len(self.seen) == len(self.members) and len(leaders) == 1 and None not in leaders
 
     def close(self) -> None:
         self._stop.set()
@@ -147,45 +148,43 @@ def run(say: Say, nodes: int = 3, duration_ms: int = 5000) -> Report:
     report = Report()
     with Lab(nodes) as lab:
         say("lab", f"{nodes} nodes and the coordinator's are up")
-        daemons = lab.start_daemons()
-        say("lab", "the coordinator and an agent on each node answer")
         with Etcd(lab) as etcd:
             leader = etcd.leader() or "n1"
             say(leader, "leads an etcd cluster of all nodes")
+            daemons = lab.start_daemons()
+            say("lab", "a coordinator, and an agent on each node, answer")
             watch, writer = LeaderWatch(lab, etcd, say), Writer(lab, etcd, leader, say)
             try:
-                _cut_off_leader(lab.client(), list(lab.nodes), watch, report, say, duration_ms)
+                _cut_off_leader(lab.client(), watch, report, say, duration_ms)
                 _wait(watch.agree, _AGREE_TIMEOUT_S)
                 time.sleep(5 * _WRITE_PERIOD_S)
             finally:
                 writer.close()
                 watch.close()
-            _judge_cluster(report, etcd, watch, writer, list(lab.nodes))
+            _judge_cluster(report, etcd, watch, writer)
         _check_nodes(report, lab)
         for process in daemons.values():
             process.terminate()
         ends = {name: process.wait(_DAEMON_END_TIMEOUT_S) for name, process in daemons.items()}
         report.check("every daemon ended by itself", [f"{name} with {code}" for name, code in ends.items() if code])
         tables = {name: traces.nft_tables(node) for name, node in lab.nodes.items()}
-        report.check("no nftables table in a node", [f"{name}: {found}" for name, found in tables.items() if found])
+        report.check("no node has a rule of nftables", [f"{name}: {found}" for name, found in tables.items() if found])
         left = {name: lab.node(name).processes() for name in daemons}
-        report.check("no process in a node", [f"{name}: {found}" for name, found in left.items() if found])
+        report.check("no process is left in a node", [f"{name}: {found}" for name, found in left.items() if found])
         places = [lab.state, lab.runtime]
-    report.check("no file of the lab", [str(place) for place in places if place.exists()])
+    report.check("no file of the lab is left", [str(place) for place in places if place.exists()])
     return report
 
 
-def _cut_off_leader(
-    client: Client, nodes: list[str], watch: LeaderWatch, report: Report, say: Say, duration_ms: int
-) -> None:
+def _cut_off_leader(client: Client, watch: LeaderWatch, report: Report, say: Say, duration_ms: int) -> None:
     """Cut off whoever leads; anew, if the lead has changed hands before the cut, as it may on a busy machine."""
     for attempt in range(1, _ATTEMPTS + 1):
         _wait(watch.agree, _AGREE_TIMEOUT_S)
-        report.leader = watch.seen[nodes[0]] or nodes[0]
+        report.leader = watch.seen[watch.members[0]] or watch.members[0]
         report.nodes = {}
         with client.lease() as lease:
             task_id = f"cut-off-{report.leader}-{attempt}"
-            client.create_task(task_id, _spec(client, nodes, report, say, duration_ms), lease)
+            client.create_task(task_id, _spec(client, watch.members, report, say, duration_ms), lease)
             time.sleep(max(0.0, report.asked_start_ms / 1000 - 0.1 - time.time()))
             if not watch.agree() or watch.seen[report.leader] != report.leader:
                 say("task", f"stopped before it began: {report.leader} leads no longer")
@@ -245,7 +244,7 @@ def _lag(status: dict[str, Any], which: str) -> str:
     return f", {seen - asked:+.1f} ms beside the instant" if asked and seen else ""
 
 
-def _judge_cluster(report: Report, etcd: Etcd, watch: LeaderWatch, writer: Writer, nodes: list[str]) -> None:
+def _judge_cluster(report: Report, etcd: Etcd, watch: LeaderWatch, writer: Writer) -> None:
     began_ms = min((status.get("seenStartMs") or report.asked_start_ms for status in report.nodes.values()), default=0)
     for at_ms, _, leader in watch.changes:
         if at_ms >= report.asked_start_ms and leader not in (None, report.leader):
@@ -255,11 +254,11 @@ def _judge_cluster(report: Report, etcd: Etcd, watch: LeaderWatch, writer: Write
         report.problems.append(f"the leader never changed: {report.leader} leads from first to last")
     if not watch.agree():
         report.problems.append(f"the members disagree about the leader: {watch.seen}")
-    unseen = [f"{node}: {report.nodes.get(node, {}).get('verdict', 'no status')}" for node in nodes]
+    unseen = [f"{node}: {report.nodes.get(node, {}).get('verdict', 'no status')}" for node in watch.members]
     report.problems += [f"the fault was not seen: {line}" for line in unseen if not line.endswith(": seen")]
     report.acknowledged, report.failed = len(writer.acknowledged), writer.failed
     report.longest_gap_ms = writer.longest_gap_s * 1000
-    there = [set(etcd.keys("demo/", node)) for node in nodes]
+    there = [set(etcd.keys("demo/", node)) for node in watch.members]
     report.missing = [key for key in writer.acknowledged if not all(key in keys for keys in there)]
     if report.missing:
         report.problems.append(f"{len(report.missing)} acknowledged writes are missing: {report.missing[:5]}")
@@ -267,8 +266,7 @@ def _judge_cluster(report: Report, etcd: Etcd, watch: LeaderWatch, writer: Write
 
 def _check_nodes(report: Report, lab: Lab) -> None:
     report.check("every node reaches every other", traces.unreachable(lab.nodes.values(), AGENT_PORT))
-    for name, node in lab.nodes.items():
-        report.check(f"no stopped process on {name}", traces.stopped(node))
+    report.check("no process is stopped", [line for node in lab.nodes.values() for line in traces.stopped(node)])
 
 
 def _wait(is_so: Callable[[], bool], timeout_s: float) -> None:
