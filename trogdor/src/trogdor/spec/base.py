@@ -30,7 +30,9 @@ class UnknownSpecClass(SpecError):
 class Document(BaseModel):
     """JSON with upstream's camelCase names; unknown fields are an error; what is empty is left out when written."""
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, populate_by_name=True, defer_build=True
+    )
 
     keeps_empty: ClassVar[frozenset[str]] = frozenset()
     """Fields that are written even when empty, as upstream's are where their type is no collection."""
