@@ -21,7 +21,7 @@ def test_daemons_answer_from_outside_and_end_by_themselves() -> None:
         started = lab.start_daemons()
         assert list(started) == ["n1", "n2", "coordinator"]
         assert set(lab.client().nodes()) == {"n1", "n2"}
-        lab.client().create_task("nothing", {"class": "NoOpTaskSpec", "durationMs": 1})
+        lab.client().create_task("nothing", {"class": "NoOpTaskSpec", "durationMs": 2000})
         assert lab.client().wait_for_done("nothing", deadline_s=60).get("error") in (None, "")
         assert "serverStartMs" in lab.agent_client("n2").status()
         for process in started.values():

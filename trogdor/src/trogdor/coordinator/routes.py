@@ -144,7 +144,7 @@ class Routes:
         checked = await self.check(request, body)
         if not checked["problems"]:
             names = checked["nodes"]
-            plans = await asyncio.gather(*(self.tasks.agents[name].plan(body.spec) for name in names))
+            plans = await asyncio.gather(*(self.tasks.agents[name].plan(body.document) for name in names))
             checked["plans"] = dict(zip(names, plans, strict=True))
         return checked
 
