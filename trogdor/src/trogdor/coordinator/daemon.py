@@ -16,6 +16,7 @@ from trogdor.client.errors import ClientError
 from trogdor.coordinator.events import Events
 from trogdor.coordinator.identity import Identity
 from trogdor.coordinator.leases import Leases
+from trogdor.coordinator.page import Page
 from trogdor.coordinator.resume import resume
 from trogdor.coordinator.routes import Routes
 from trogdor.coordinator.state import Phase, State, Task
@@ -105,7 +106,7 @@ class Coordinator:
         leases.resume()
         events.emit("coordinator-start", version=_version())
         routes = Routes(self.tasks, leases, self._clock.wall_ms(), self.ended)
-        endpoints = with_docs("Trogdor coordinator", routes.endpoints())
+        endpoints = with_docs("Trogdor coordinator", [*routes.endpoints(), *Page(self.tasks).endpoints()])
         self._server = Server(Application(endpoints, {hostname, self._settings.node.name, socket.gethostname()}))
         await self._server.listen(sockets, self._settings.state / SOCKET)
         self._keepers = [asyncio.create_task(agent.run()) for agent in self.tasks.agents.values()]

@@ -38,7 +38,7 @@ def of_schedule(schedule: FixedScheduleSpec, topology: Topology) -> Timeline:
 
 
 def of_tasks(
-    tasks: Mapping[str, Json],
+    tasks: Mapping[str, Any],
     events: Iterable[Json],
     topology: Topology,
     now_ms: float | None = None,
@@ -48,10 +48,10 @@ def of_tasks(
     bars = [bar for task_id, task in flattened(tasks) for bar in _bars(task_id, task, topology)]
     kept = [event for event in events if event.get("taskId") is None or _concerns(str(event["taskId"]), tasks)]
     nodes = sorted({*topology.agents(), *(bar.node for bar in bars)})
-    return Timeline(tuple(nodes), tuple(bars), tuple(_marks(kept)), tuple(_rates(kept)), now_ms, title)
+    return Timeline(tuple(nodes), tuple(bars), marks_of(kept), rates_of(kept), now_ms, title)
 
 
-def flattened(tasks: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
+def flattened(tasks: Mapping[str, Any]) -> Iterator[tuple[str, Json]]:
     """Each task, and in the place of a composite its children."""
     for task_id, task in tasks.items():
         status = task.get("status")
@@ -62,7 +62,7 @@ def flattened(tasks: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
             yield task_id, task
 
 
-def _concerns(task_id: str, tasks: Mapping[str, Json]) -> bool:
+def _concerns(task_id: str, tasks: Mapping[str, Any]) -> bool:
     return task_id in tasks or task_id.rpartition("/")[0] in tasks
 
 
@@ -95,11 +95,13 @@ def _bar(task_id: str, node: str, spec: Spec, task: Json, status: FaultStatus | 
     seen: tuple[float | None, float | None] = (_moment(task.get("startedMs")), _moment(task.get("doneMs")))
     error = str(task.get("error") or "")
     outcome, note = _outcome(task, error), error
+    undone_by, via = "", tuple[str, ...]()
     if status is not None:
         asked = (status.asked_start_ms or asked[0], status.asked_end_ms or asked[1])
         seen = (status.seen_start_ms, status.seen_end_ms if status.seen_start_ms is not None else None)
         outcome, note = _verdict(status, error)
-    return Bar(task_id, node, what_of(document), *asked, *seen, outcome, detail_of(document), note)
+        undone_by, via = status.undone_by or "", status.via
+    return Bar(task_id, node, what_of(document), *asked, *seen, outcome, detail_of(document), note, undone_by, via)
 
 
 def _outcome(task: Json, error: str) -> Outcome:
@@ -119,33 +121,41 @@ def _moment(at_ms: Any) -> float | None:
     return float(at_ms) if isinstance(at_ms, int | float) and at_ms > 0 else None
 
 
-def _marks(events: Iterable[Json]) -> Iterator[Mark]:
-    for event in events:
-        kind, at_ms = event.get("type"), float(event.get("atMs", 0))
-        if kind == "mark":
-            text = str(event.get("text", ""))
-            yield Mark(at_ms, text, bad=text.startswith("check failed"))
-        elif kind in ("node", "agent") and event.get("up") is False:
-            yield Mark(at_ms, f"{event.get('node')} is gone", bad=True)
+def marks_of(events: Iterable[Json]) -> tuple[Mark, ...]:
+    """Users' marks, and nodes that went away and came back."""
+    return tuple(mark for event in events for mark in _marks(event))
 
 
-def _rates(events: Iterable[Json]) -> Iterator[Rate]:
+def _marks(event: Json) -> Iterator[Mark]:
+    kind, at_ms = event.get("type"), float(event.get("atMs", 0))
+    if kind == "mark":
+        text = str(event.get("text", ""))
+        yield Mark(at_ms, text, bad=text.startswith("check failed"))
+    elif kind == "node-down":
+        yield Mark(at_ms, f"{event.get('node')} is gone", bad=True)
+
+
+def rates_of(events: Iterable[Json]) -> tuple[Rate, ...]:
     """How fast each workload's counter went up between one status and the next."""
     counted: dict[str, list[tuple[float, float]]] = {}
     for event in events:
         status = event.get("status")
-        counter = (
-            next((status[name] for name in COUNTERS if name in status), None) if isinstance(status, dict) else None
-        )
-        if isinstance(counter, int | float):
+        counter = counter_of(status) if isinstance(status, dict) else None
+        if counter is not None:
             name = " ".join(str(event[key]) for key in ("taskId", "node") if event.get(key))
-            counted.setdefault(name, []).append((float(event["atMs"]), float(counter)))
-    for name, samples in counted.items():
-        yield Rate(
-            name,
-            tuple(
-                (after[0], max(0.0, after[1] - before[1]) * 1000 / (after[0] - before[0]))
-                for before, after in pairwise(samples)
-                if after[0] > before[0]
-            ),
-        )
+            counted.setdefault(name, []).append((float(event["atMs"]), counter))
+    return tuple(Rate(name, _per_second(samples)) for name, samples in counted.items())
+
+
+def counter_of(status: Json) -> float | None:
+    """How much a workload has done, by its status; None: the status does not say."""
+    counter = next((status[name] for name in COUNTERS if name in status), None)
+    return float(counter) if isinstance(counter, int | float) else None
+
+
+def _per_second(samples: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    return tuple(
+        (after[0], max(0.0, after[1] - before[1]) * 1000 / (after[0] - before[0]))
+        for before, after in pairwise(samples)
+        if after[0] > before[0]
+    )

@@ -28,6 +28,8 @@ class Bar:
     """What was asked, beyond ``what``."""
     note: str = ""
     """Why the outcome is what it is: the verdict's words, or the error."""
+    undone_by: str = ""
+    via: tuple[str, ...] = ()
 
     @property
     def first_ms(self) -> float:
