@@ -49,7 +49,7 @@ def read_message(message: type[M], value: Any) -> M:
         raise BadRequest(f"Cannot deserialize value of type `{message.java_name}` from {_token(value)}")
     problems: list[str] = []
     fields = dict(value)
-    if "spec" in fields and _holds_spec(message):
+    if "spec" in message.model_fields and "spec" in fields:
         fields["spec"] = _read_spec(message, fields["spec"], problems)
     try:
         read = message.model_validate(fields)
@@ -58,11 +58,6 @@ def read_message(message: type[M], value: Any) -> M:
     if problems:
         raise BadRequest("\n".join(problems))
     return read
-
-
-def _holds_spec(message: type[Message]) -> bool:
-    """Whether its ``spec`` is read here; a check takes it as any JSON, to find every problem itself."""
-    return "spec" in message.model_fields and message.model_fields["spec"].annotation is Spec
 
 
 def read_spec(document: Any) -> Spec:
