@@ -1,6 +1,7 @@
 """``trogdor lab``: a cluster of nodes on this machine."""
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import typer
 
 from trogdor.cli.exits import ExitCode, Failure
 from trogdor.cli.main import plain_app
-from trogdor.cli.output import bold, coloured, print_json, print_table
+from trogdor.cli.output import bold, coloured, on_terminal, print_json, print_table
 
 if TYPE_CHECKING:
     from trogdor.lab import Lab
@@ -98,7 +99,7 @@ def up(
 
 def _print_lab(lab: "Lab", nodes_s: float, daemons_s: float | None) -> None:
     print_table(
-        ("node", "address", "", "its files"),
+        ("node", "address", "address6", "its files"),
         [
             (node.name, node.address, node.address6, str(node.directory))
             for node in [*lab.nodes.values(), lab.coordinator]
@@ -168,6 +169,11 @@ def ps(name: LabName = None, as_json: AsJson = False) -> None:
         rows += [(node, address, str(process.pid), process.state, process.command) for process in found] or [
             (node, address, "-", "-", "-")
         ]
+    if on_terminal():
+        room = shutil.get_terminal_size().columns - sum(
+            max(len(row[column]) for row in rows) + 2 for column in range(4)
+        )
+        rows = [(*row[:4], row[4][: max(20, room)]) for row in rows]
     print_table(("node", "address", "pid", "state", "command"), rows)
 
 

@@ -254,8 +254,10 @@ def _judge_cluster(report: Report, etcd: Etcd, watch: LeaderWatch, writer: Write
         report.problems.append(f"the leader never changed: {report.leader} leads from first to last")
     if not watch.agree():
         report.problems.append(f"the members disagree about the leader: {watch.seen}")
-    unseen = [f"{node}: {report.nodes.get(node, {}).get('verdict', 'no status')}" for node in watch.members]
-    report.problems += [f"the fault was not seen: {line}" for line in unseen if not line.endswith(": seen")]
+    for node in watch.members:
+        verdict = report.nodes.get(node, {}).get("verdict", "no status")
+        if not verdict.startswith(("seen", "unverified")):
+            report.problems.append(f"the fault did not take on {node}: {verdict}")
     report.acknowledged, report.failed = len(writer.acknowledged), writer.failed
     report.longest_gap_ms = writer.longest_gap_s * 1000
     there = [set(etcd.keys("demo/", node)) for node in watch.members]
