@@ -16,7 +16,7 @@ from trogdor.claim.place import Place
 from trogdor.claim.resource import Resource
 from trogdor.lab import Lab
 from trogdor.platform.linux.qdisc import Qdisc
-from trogdor.platform.linux.queue import KEY, PacketQueue
+from trogdor.platform.linux.queue import KEY, PacketQueue, rules_for
 
 pytestmark = pytest.mark.lab
 
@@ -43,6 +43,8 @@ def held(resource: Resource, *claims: Claim) -> Iterator[None]:
         yield
     finally:
         resource.apply([], bases, 0)
+        resource.discard(claims)
+        assert not resource.leftovers()
         for key, base in bases.items():
             assert resource.observe(key) == base
         resource.close()
@@ -113,7 +115,21 @@ def test_what_the_kernel_shows_is_the_fold(lab: Lab) -> None:
         claim("queue", KEY, beacons, 2),
     ]
     with held(queue, *claims):
-        assert queue.observe(KEY) == queue.fold(None, [claim.want for claim in claims])
+        assert queue.rules() == {version: rules_for([claim.want for claim in claims], version) for version in (4, 6)}
+        assert queue.observe(KEY) == "held"
+
+
+def test_nothing_is_held_before_the_instant_although_all_is_prepared(lab: Lab) -> None:
+    queue = queue_of(lab, "n1")
+    one = claim("queue", KEY, {"sources": [lab.nodes["n2"].address], "delayMs": HELD_MS})
+    queue.prepare([one])
+    try:
+        with listening(lab, "n2", 5008):
+            assert queue.observe(KEY) is None
+            assert connect_ms(lab, "n1", "n2", 5008) < HELD_MS / 2
+    finally:
+        queue.discard([one])
+    assert not queue.leftovers()
 
 
 def test_packets_pass_as_soon_as_the_reader_is_gone(lab: Lab) -> None:

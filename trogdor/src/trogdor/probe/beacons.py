@@ -46,6 +46,11 @@ class Arrival:
     number: int
     at_ns: int
     give_ns: int = 0
+    left_ns: int = 0
+    """When it was sent, by the far end's clock. UDP alone tells."""
+    transit_ns: int = 0
+    """From then until it was here in whole, by two clocks: only differences mean something. The kernel's time of
+    arrival would not do: it is taken before netfilter, which may hold a packet back."""
 
 
 @dataclass(eq=False)
@@ -221,7 +226,9 @@ class Beacons:
     def _take(self, message: dict[str, Any], source: Any, at_ns: int) -> None:
         kind, stream_id = message["k"], str(message["id"])
         if kind == "b":
-            self._take_beacon(stream_id, int(message["n"]), at_ns)
+            left_ns = int(message["s"])
+            transit_ns = self._clock.boot_ns() - left_ns
+            self._take_beacon(stream_id, Arrival(int(message["n"]), at_ns, left_ns=left_ns, transit_ns=transit_ns))
         elif kind == "cookie":
             self._take_cookie(message, at_ns)
         elif kind == "ask":
@@ -238,10 +245,10 @@ class Beacons:
             stream.cookie = str(message["c"])[:64]
             self.ask(stream)
 
-    def _take_beacon(self, stream_id: str, number: int, at_ns: int, give_ns: int = 0) -> None:
+    def _take_beacon(self, stream_id: str, arrival: Arrival) -> None:
         stream = self._asked.get(stream_id)
         if stream is not None:
-            stream.arrivals.append(Arrival(number, at_ns, give_ns))
+            stream.arrivals.append(arrival)
             stream.arrived.set()
 
     def _accept(self, sock: socket.socket) -> None:
@@ -261,7 +268,7 @@ class Beacons:
             best = stream.offsets.best
             if best is not None:  # by when it was sent: we may have come to it late
                 sent_ns = int(message["s"]) - best.offset_ns
-                self._take_beacon(stream.id, int(message["n"]), sent_ns, best.uncertainty_ns)
+                self._take_beacon(stream.id, Arrival(int(message["n"]), sent_ns, best.uncertainty_ns))
 
     # Sending.
 

@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 
 from trogdor.instant import Clock
 from trogdor.probe.beacons import Beacons
-from trogdor.probe.expect import Expectation, LinkCut, ProcessStopped
+from trogdor.probe.delay import watch_delays
+from trogdor.probe.expect import Expectation, LinkCut, LinkSlow, ProcessStopped
 from trogdor.probe.network import Peers, watch_links
 from trogdor.probe.process import ProcessWatch
 from trogdor.probe.sight import SEEN, Sight, Watch, summed_up
@@ -54,6 +55,7 @@ class Eyes:
     def parts(self, both: "_Both", term_ns: tuple[int, int], peers: Peers) -> list[Watch]:
         """The watches for each kind of expectation."""
         cuts = [each for each in both.expect if isinstance(each, LinkCut)]
+        slow = [each for each in both.expect if isinstance(each, LinkSlow)]
         stops = [each for each in both.expect if isinstance(each, ProcessStopped)]
 
         def another(each: Expectation) -> bool:
@@ -71,6 +73,10 @@ class Eyes:
                     term_ns=term_ns,
                     also_cut=another,
                 )
+            )
+        if slow:
+            parts.append(
+                watch_delays(slow, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
             )
         if stops:
             parts.append(ProcessWatch(stops, self._clock, term_ns[1], another))

@@ -27,6 +27,25 @@ Peers = Mapping[str, tuple[Sequence[str], int]]
 """Node → its addresses and its probe port."""
 
 
+async def ask_until_they_come(
+    beacons: Beacons, streams: Sequence[Stream], clock: Clock, term_ns: tuple[int, int]
+) -> None:
+    """Asks for a baseline, again and again while armed: a far end may be late, or not up yet."""
+    start_ns, end_ns = term_ns
+    await asyncio.sleep(max(0, start_ns - BEFORE_NS - clock.boot_ns()) / NS_PER_S)
+    while any(not stream.arrivals for stream in streams) and clock.boot_ns() < end_ns:
+        for stream in streams:
+            if not stream.arrivals:
+                beacons.ask(stream)
+        await asyncio.sleep(ASK_S if clock.boot_ns() < start_ns + LATEST_NS else 1.0)
+
+
+def dense_around(term_ns: tuple[int, int]) -> list[tuple[int, int]]:
+    """When beacons are wanted often: around a fault's beginning and its end."""
+    start_ns, end_ns = term_ns
+    return [(start_ns - BEFORE_NS, start_ns + AFTER_NS), (end_ns - BEFORE_NS // 4, end_ns + AFTER_NS)]
+
+
 @dataclass(eq=False)
 class _Link:
     """One cut that is watched, by one stream for each address of the far end."""
@@ -51,26 +70,17 @@ class LinkWatch:
         """``blind``: why some cuts are not watched. ``also_cut``: whether another fault holds the same cut now."""
         self._beacons = beacons
         self._clock = clock
-        self._start_ns, self._end_ns = term_ns
+        self._end_ns = term_ns[1]
         self._links = links
         self._blind = blind
         self._also_cut = also_cut
         self._holds: list[tuple[_Link, Stream, int]] = []
         """What was seen to be cut, and since when it must stay silent."""
-        self._asking = asyncio.create_task(self._ask_until_they_come())
+        self._asking = asyncio.create_task(ask_until_they_come(beacons, self._streams, clock, term_ns))
 
     @property
     def _streams(self) -> list[Stream]:
         return [stream for link in self._links for stream in link.streams]
-
-    async def _ask_until_they_come(self) -> None:
-        """Asks for a baseline, again and again while armed: a far end may be late, or not up yet."""
-        await asyncio.sleep(max(0, self._start_ns - BEFORE_NS - self._clock.boot_ns()) / NS_PER_S)
-        while any(not stream.arrivals for stream in self._streams) and self._clock.boot_ns() < self._end_ns:
-            for stream in self._streams:
-                if not stream.arrivals:
-                    self._beacons.ask(stream)
-            await asyncio.sleep(ASK_S if self._clock.boot_ns() < self._start_ns + LATEST_NS else 1.0)
 
     async def seen(self, fired_ns: int) -> Sight:
         """See Watch. Decided by when beacons arrived at this machine, not by when we came to look."""
@@ -205,8 +215,6 @@ def watch_links(
     """Watches at most three of the cuts that arrive at ``node`` from nodes that have an agent of ours."""
     links: list[_Link] = []
     blind: dict[str, None] = {}
-    start_ns, end_ns = term_ns
-    dense = [(start_ns - BEFORE_NS, start_ns + AFTER_NS), (end_ns - BEFORE_NS // 4, end_ns + AFTER_NS)]
     for cut in cuts:
         why, mode = _how(cut, node, peers)
         if mode is None:
@@ -214,7 +222,7 @@ def watch_links(
         elif len(links) < MAX_PEERS:
             addresses, port = peers[cut.source]
             streams = [
-                beacons.want(address, port, mode, dense, end_ns + 2 * AFTER_NS)
+                beacons.want(address, port, mode, dense_around(term_ns), term_ns[1] + 2 * AFTER_NS)
                 for address in list(addresses)[:MAX_ADDRESSES]
             ]
             links.append(_Link(cut, streams))

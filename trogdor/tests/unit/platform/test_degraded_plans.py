@@ -73,7 +73,7 @@ def test_the_probe_port_is_slowed_with_the_ports_that_were_named() -> None:
 def test_a_delay_from_an_end_without_an_agent_is_claimed_and_unverified() -> None:
     planned = links({"class": "DegradedLinksFaultSpec", "links": [{"from": "client", "to": "n2", "delayMs": 9}]}, "n2")
     assert len(planned.claims) == 1
-    assert planned.unverified == "delays are probed over TCP between two agents of ours"
+    assert planned.unverified == "delays are probed over UDP between two agents of ours"
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def _words(link: LinkDegradation) -> str:
 
 def _expected(link: LinkDegradation, scene: Scene) -> list[Expectation]:
     agents = set(scene.topology.agents())
-    probed = link.protocol in ("any", "tcp") and (not link.ports or link.to in (scene.probe_ports or {}))
+    probed = link.protocol in ("any", "udp") and (not link.ports or link.to in (scene.probe_ports or {}))
     if link.delay_ms and probed and link.from_ in agents:
         return [LinkSlow(link.from_, link.to, float(link.delay_ms), float(link.jitter_ms))]
     return []
@@ -146,7 +146,7 @@ def _expected(link: LinkDegradation, scene: Scene) -> list[Expectation]:
 
 def _why_unverified(links: Sequence[LinkDegradation]) -> str:
     if any(link.delay_ms for link in links):
-        return "delays are probed over TCP between two agents of ours"
+        return "delays are probed over UDP between two agents of ours"
     return "only delays are probed: rates, losses and damage are not"
 
 

@@ -2,11 +2,12 @@
 
 A small program of its own in the node's network namespace (``netqueue.py QUEUE``), so that no garbage collection or
 burst of work elsewhere delays a packet. Standard library only. It reads the rules in force from standard input, a JSON
-list a line (each line replaces the rules before it), and answers each with a line.
+list a line (each line replaces the rules before it), and answers each with a line. It is bound to the queue only while
+there are rules.
 
-What undoes it: the rules that send packets here say ``--queue-bypass``, so packets pass when it is gone. It goes when
-its standard input closes, which is when the agent dies; a watchdog above it kills it when it has not turned for 500 ms
-(stopped, or starved); and each rule carries its own end.
+What undoes it: what sends packets here says ``--queue-bypass``, so they pass when nobody is bound. This program ends
+when its standard input closes, which is when the agent dies; a watchdog above it kills it when it has not turned for
+500 ms (stopped, or starved); and each rule carries its own end.
 
 The numbers are the kernel's: linux/netfilter/nfnetlink_queue.h.
 """
@@ -31,7 +32,7 @@ from typing import Any
 NETLINK_NETFILTER = 12
 MSG_PACKET, MSG_VERDICT, MSG_CONFIG = 0x300, 0x301, 0x302
 CFG_CMD, CFG_PARAMS, CFG_QUEUE_MAXLEN, CFG_MASK, CFG_FLAGS = 1, 2, 3, 4, 5
-CMD_BIND = 1
+CMD_BIND, CMD_UNBIND = 1, 2
 COPY_PACKET = 2
 FLAG_FAIL_OPEN, FLAG_GSO = 1, 4
 ATTR_PACKET_HDR, ATTR_VERDICT_HDR, ATTR_PAYLOAD = 1, 2, 10
@@ -189,25 +190,27 @@ def _attribute(kind: int, data: bytes) -> bytes:
 
 
 class Queue:
-    """The kernel's end: one netfilter queue, bound to this process. Raises OSError when it cannot be had."""
+    """The kernel's end: one netfilter queue. ``bind`` raises OSError when it cannot be had."""
 
     def __init__(self, number: int) -> None:
         self._number = number
+        self._bound = False
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
         self._socket.bind((0, 0))
-        self._bind()
         self._socket.setblocking(False)
-        self._configure(_attribute(CFG_QUEUE_MAXLEN, struct.pack(">I", MOST_WAITING)), REQUEST)
-        self.copy(whole=False)
         self.fileno = self._socket.fileno
 
-    def copy(self, whole: bool) -> None:
-        """Whether packets come whole, or only their headers.
+    def bind(self, whole: bool) -> None:
+        """Packets come from now on: whole ones, or only their headers.
 
         Whole ones come segmented and with their checksums filled in, so that a bit flipped in one is found out by
         the receiver as it would be on a wire.
         """
+        if not self._bound:
+            self._ask_for_packets()
+            self._configure(_attribute(CFG_QUEUE_MAXLEN, struct.pack(">I", MOST_WAITING)), REQUEST)
+            self._bound = True
         flags = FLAG_FAIL_OPEN | (0 if whole else FLAG_GSO)
         self._configure(
             _attribute(CFG_PARAMS, struct.pack(">IB", 0xFFFF if whole else HEADER_BYTES, COPY_PACKET))
@@ -216,6 +219,12 @@ class Queue:
             REQUEST,
         )
 
+    def unbind(self) -> None:
+        """No packets come any more; the kernel lets go those that wait without a verdict."""
+        if self._bound:
+            self._configure(_attribute(CFG_CMD, struct.pack(">BBH", CMD_UNBIND, 0, 0)), REQUEST)
+            self._bound = False
+
     def _message(self, kind: int, flags: int, attributes: bytes) -> bytes:
         body = struct.pack(">BBH", socket.AF_UNSPEC, 0, self._number) + attributes
         return struct.pack("=IHHII", 16 + len(body), kind, flags, 0, 0) + body
@@ -223,11 +232,11 @@ class Queue:
     def _configure(self, attributes: bytes, flags: int) -> None:
         self._socket.send(self._message(MSG_CONFIG, flags, attributes))
 
-    def _bind(self) -> None:
+    def _ask_for_packets(self) -> None:
         """The one message whose answer is waited for: behind it, packets may come before any answer."""
         self._configure(_attribute(CFG_CMD, struct.pack(">BBH", CMD_BIND, 0, 0)), REQUEST | ACK)
-        answer = self._socket.recv(4096)
-        code = -struct.unpack_from("=i", answer, 16)[0]
+        select.select([self._socket], [], [])
+        code = -struct.unpack_from("=i", self._socket.recv(4096), 16)[0]
         if code:
             raise OSError(code, f"netfilter queue {self._number}: {os.strerror(code)}")
 
@@ -332,7 +341,11 @@ class Reader:
         for line in lines:
             rules = [Rule.from_json(rule) for rule in json.loads(line)]
             self._fate = Fate(rules, self._fate)
-            self._queue.copy(whole=any(rule.corrupt for rule in rules))
+            if rules:
+                self._queue.bind(whole=any(rule.corrupt for rule in rules))
+            else:
+                self._let_go(float("inf"))
+                self._queue.unbind()
             print(len(rules), flush=True)
         return bool(data)
 

@@ -1,7 +1,9 @@
 """Packets held back, lost or damaged where they arrive: netfilter queues them, a reader of our own lets them go.
 
 Used where the kernel has no netem, and for all that concerns one peer. The rules stand in a chain of the node's own in
-the raw table of iptables and ip6tables; delaying in OUTPUT would strangle TCP, so it is done in PREROUTING.
+the raw table of iptables and ip6tables; delaying in OUTPUT would strangle TCP, so it is done in PREROUTING. They are
+set ahead of time: until the reader is bound to the queue, the kernel lets packets pass as if there were no rule, and
+binding it is a matter of a message.
 """
 
 import ipaddress
@@ -65,7 +67,7 @@ class PacketQueue(Resource):
     kind: ClassVar[str] = "queue"
     nets: ClassVar[frozenset[Net]] = frozenset({Net.KERNEL, Net.WARDEN, Net.REPLAY})
     undone_by: ClassVar[str] = (
-        "The reader of the queue ends with its agent, or is killed by its watchdog, and each rule carries its own end; "
+        "The reader of the queue ends with its agent, or is killed by its watchdog, and each fault has its own end; "
         "without a reader the kernel lets packets pass. Warden and replay remove the rules."
     )
 
@@ -73,18 +75,24 @@ class PacketQueue(Resource):
         super().__init__(place, node)
         self._chain = chain_of(node)
         self._reader: subprocess.Popen[bytes] | None = None
-        self._prepared: set[str] = set()
+        self._prepared: dict[str, Json] = {}
+        """Claim id → want, of all whose rules stand."""
 
     def prepare(self, claims: Sequence[Claim]) -> None:
-        """Starts the reader. Raises CannotInject when the kernel or a package lacks what it needs."""
-        for family in FAMILIES.values():
-            if self._run([f"{family}-save", "-t", "raw"]).returncode:
-                raise CannotInject(f"{family} cannot reach the raw table here: the package iptables is needed")
+        """Sets the rules and starts the reader. Raises CannotInject when kernel or packages lack something."""
         self._start_reader()
-        self._prepared |= {claim.id for claim in claims}
+        prepared = self._prepared | {claim.id: claim.want for claim in claims}
+        failed = self._set_rules(list(prepared.values()))
+        if failed:
+            self.discard(claims)
+            raise CannotInject(f"no rules in the raw table (the package iptables is needed): {failed}")
+        self._prepared = prepared
 
     def discard(self, claims: Sequence[Claim]) -> None:
-        self._prepared -= {claim.id for claim in claims}
+        """Takes away the rules that no other claim needs, and the reader after the last."""
+        for claim in claims:
+            self._prepared.pop(claim.id, None)
+        self._set_rules(list(self._prepared.values()))
         if not self._prepared:
             self._end_reader()
 
@@ -129,54 +137,60 @@ class PacketQueue(Resource):
         self._reader = None
 
     def apply(self, claims: Sequence[Claim], bases: Mapping[str, Json], now_ns: int) -> Mapping[str, Trouble]:
-        wants = [claim.want for claim in claims]
-        if wants:
-            self._start_reader()
-            rules = [{**claim.want, "untilNs": claim.term.end_ns} for claim in claims]
-            answer = self._tell(rules)
-            if answer != str(len(rules)):
-                return {KEY: Trouble("failed", answer)}
-        for version, family in FAMILIES.items():
-            failed = self._set_rules(family, rules_for(wants, version))
-            if failed:
-                return {KEY: Trouble("failed", failed)}
-        return {}
+        if not self._reader and not claims:  # another process prepared it, and is gone
+            failed = self._set_rules([])
+            return {KEY: Trouble("failed", failed)} if failed else {}
+        rules = [{**claim.want, "untilNs": claim.term.end_ns} for claim in claims]
+        answer = self._tell(rules)
+        return {} if answer == str(len(rules)) else {KEY: Trouble("failed", answer)}
 
-    def _set_rules(self, family: str, rules: list[str]) -> str:
-        """Makes the chain hold just these rules, and gone where there are none. One transaction a family."""
-        has_jump = f"-A PREROUTING -j {self._chain}" in self._run([f"{family}-save", "-t", "raw"]).stdout.splitlines()
-        if not rules and not has_jump and not self._has_chain(family):
+    def _set_rules(self, wants: Sequence[Json]) -> str:
+        """Makes the chain hold just the rules of these wants, and gone where there are none; what went wrong."""
+        failed = [
+            self._set_family(family, rules_for(wants, version) if wants else []) for version, family in FAMILIES.items()
+        ]
+        return "; ".join(filter(None, failed))
+
+    def _set_family(self, family: str, rules: list[str]) -> str:
+        """One transaction."""
+        standing = self._run([f"{family}-save", "-t", "raw"])
+        if standing.returncode:
+            return standing.stderr.strip()
+        jumps = standing.stdout.count(f"-A PREROUTING -j {self._chain}\n")
+        if not rules and not jumps and f":{self._chain} " not in standing.stdout:
             return ""
-        number = number_of(self.node)
         lines = ["*raw", f":{self._chain} - [0:0]", f"-F {self._chain}"]
+        spoken = [
+            rule.replace("NFQUEUE", f"NFQUEUE --queue-num {number_of(self.node)} --queue-bypass") for rule in rules
+        ]
+        lines += [f"-A {self._chain} {rule}" for rule in spoken]
         if rules:
-            spoken = [rule.replace("NFQUEUE", f"NFQUEUE --queue-num {number} --queue-bypass") for rule in rules]
-            lines += [f"-A {self._chain} {rule}" for rule in spoken]
-            lines += [] if has_jump else [f"-I PREROUTING -j {self._chain}"]
+            lines += [] if jumps else [f"-I PREROUTING -j {self._chain}"]
         else:
-            lines += [f"-D PREROUTING -j {self._chain}"] if has_jump else []
-            lines += [f"-X {self._chain}"]
+            lines += [f"-D PREROUTING -j {self._chain}"] * jumps + [f"-X {self._chain}"]
         done = self._run([f"{family}-restore", "--noflush", "-w", "2"], "\n".join([*lines, "COMMIT", ""]))
         return done.stderr.strip() if done.returncode else ""
 
-    def _has_chain(self, family: str) -> bool:
-        return f":{self._chain} " in self._run([f"{family}-save", "-t", "raw"]).stdout
-
     @staticmethod
     def fold(base: Json, wants: Sequence[Json]) -> Json:
-        return {str(version): rules_for(wants, version) for version in FAMILIES} if wants else base
+        return "held" if wants else base
 
     def observe(self, key: str) -> Json:
-        seen = {}
+        """``held`` while the rules stand and somebody is bound to the queue; None where packets pass."""
+        with self.place.entered():
+            path = Path("/proc/thread-self/net/netfilter/nfnetlink_queue")
+            bound = [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+        return "held" if str(number_of(self.node)) in bound and any(self.rules().values()) else None
+
+    def rules(self) -> dict[int, list[str]]:
+        """IP version → the rules that stand, read anew."""
+        bypass = f" --queue-num {number_of(self.node)} --queue-bypass"
+        found: dict[int, list[str]] = {}
         for version, family in FAMILIES.items():
             lines = self._run([f"{family}-save", "-t", "raw"]).stdout.splitlines()
-            if f"-A PREROUTING -j {self._chain}" in lines:
-                mine = [
-                    line.removeprefix(f"-A {self._chain} ") for line in lines if line.startswith(f"-A {self._chain} ")
-                ]
-                bypass = f" --queue-num {number_of(self.node)} --queue-bypass"
-                seen[str(version)] = [line.replace(bypass, "") for line in mine]
-        return {str(version): seen.get(str(version), []) for version in FAMILIES} if seen else None
+            mine = [line.removeprefix(f"-A {self._chain} ") for line in lines if line.startswith(f"-A {self._chain} ")]
+            found[version] = [line.replace(bypass, "") for line in mine]
+        return found
 
     def lost(self, claims: Sequence[Claim]) -> Mapping[str, Trouble]:
         if self._reader and self._reader.poll() is None:
@@ -184,7 +198,8 @@ class PacketQueue(Resource):
         return {claim.id: Trouble("failed", "the reader of the queue is gone: packets pass") for claim in claims}
 
     def leftovers(self) -> Mapping[str, Json]:
-        return {KEY: None} if any(self._has_chain(family) for family in FAMILIES.values()) else {}
+        saved = [self._run([f"{family}-save", "-t", "raw"]).stdout for family in FAMILIES.values()]
+        return {KEY: None} if any(f":{self._chain} " in text for text in saved) else {}
 
     def commands(self, key: str, base: Json) -> Sequence[str]:
         return [

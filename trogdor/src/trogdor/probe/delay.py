@@ -1,0 +1,144 @@
+"""Sees whether links are slow: how much later beacons arrive than before, whatever the two clocks say."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from trogdor.instant import NS_PER_MS, NS_PER_S, Clock
+from trogdor.probe.beacons import ASK_S, Arrival, Beacons, Stream
+from trogdor.probe.expect import LinkSlow
+from trogdor.probe.network import AFTER_NS, GONE_NS, LATEST_NS, MAX_PEERS, Peers, ask_until_they_come, dense_around
+from trogdor.probe.sight import SEEN, Sight, not_seen, summed_up, unverified
+
+ENOUGH = 5
+"""So many beacons tell: the least transit of a few is what the network adds, whatever delayed the others."""
+FALSE_ALARMS = 10
+"""So many beacons in a row that come as fast as before mean that the fault is gone; fewer may have overtaken."""
+
+
+class _Slow:
+    """One slow link and the beacons that come over it."""
+
+    def __init__(self, link: LinkSlow, stream: Stream) -> None:
+        self.link = link
+        self.stream = stream
+        self.base_ns: int | None = None
+        """The least transit before the fault."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.link.source} → {self.link.target}"
+
+    @property
+    def half_ns(self) -> float:
+        """Half of the least delay that the fault promises: more than that is the fault's doing."""
+        return max(1.0, self.link.delay_ms - self.link.jitter_ms) * NS_PER_MS / 2
+
+    def extra_ns(self, arrivals: Iterable[Arrival]) -> int:
+        """How much later than before the fastest of these came."""
+        return min(arrival.transit_ns for arrival in arrivals) - (self.base_ns or 0)
+
+    def sent_after(self, instant_ns: int) -> list[Arrival]:
+        """What left the far end after an instant of our clock; the transit before the fault stands for the offset."""
+        return [arrival for arrival in self.stream.arrivals if arrival.left_ns + (self.base_ns or 0) > instant_ns]
+
+
+class DelayWatch:
+    """Watches the delays that one fault makes where they arrive: at this node."""
+
+    def __init__(
+        self, beacons: Beacons, clock: Clock, term_ns: tuple[int, int], links: Sequence[_Slow], blind: Sequence[str]
+    ) -> None:
+        """``blind``: why some delays are not watched."""
+        self._beacons = beacons
+        self._clock = clock
+        self._links = links
+        self._blind = blind
+        self._holds: list[_Slow] = []
+        streams = [each.stream for each in links]
+        self._asking = asyncio.create_task(ask_until_they_come(beacons, streams, clock, term_ns))
+
+    async def seen(self, fired_ns: int) -> Sight:
+        """See Watch."""
+        sights = await asyncio.gather(*(self._slow_seen(each, fired_ns) for each in self._links))
+        return summed_up([*(unverified(why) for why in self._blind), *sights])
+
+    async def _slow_seen(self, slow: _Slow, fired_ns: int) -> Sight:
+        self._beacons.drain()
+        before = slow.stream.until(fired_ns)
+        if not before:
+            return unverified(f"{slow.name}: no beacon came before the fault")
+        slow.base_ns = min(arrival.transit_ns for arrival in before)
+        latest_ns = round((slow.link.delay_ms + 2 * slow.link.jitter_ms) * NS_PER_MS) + LATEST_NS + NS_PER_S
+        deadline_ns = self._clock.boot_ns() + latest_ns
+        while len(slow.sent_after(fired_ns)) < ENOUGH and self._clock.boot_ns() < deadline_ns:
+            await asyncio.sleep(ASK_S)
+            self._beacons.drain()
+        return self._judge(slow, fired_ns)
+
+    def _judge(self, slow: _Slow, fired_ns: int) -> Sight:
+        came = slow.sent_after(fired_ns)
+        if not came:
+            return unverified(f"{slow.name}: no beacon came during the fault")
+        late = [arrival for arrival in came if slow.extra_ns([arrival]) >= slow.half_ns]
+        if len(late) * 2 < len(came):
+            extra_ms = slow.extra_ns(came) / NS_PER_MS
+            return not_seen(
+                f"{slow.name}: beacons came {extra_ms:.1f} ms later than before, not {slow.link.delay_ms:g}"
+            )
+        self._holds.append(slow)
+        return Sight(SEEN, max(fired_ns, min(arrival.left_ns for arrival in late) + (slow.base_ns or 0)))
+
+    def looked_back(self, fired_ns: int, undone_ns: int) -> Sight:
+        """See Watch."""
+        return unverified("too short to be seen")
+
+    async def broken(self) -> str:
+        """See Watch."""
+        while True:
+            for slow in self._holds:
+                last = list(slow.stream.arrivals)[-FALSE_ALARMS:]
+                if len(last) == FALSE_ALARMS and all(slow.extra_ns([arrival]) < slow.half_ns for arrival in last):
+                    return f"{slow.name}: beacons come as fast as before"
+            await asyncio.sleep(1.0)
+
+    async def gone(self, undone_ns: int) -> Sight:
+        """See Watch."""
+        if not self._holds:
+            return unverified("it was not seen to hold")
+        return summed_up(await asyncio.gather(*(self._fast_again(each, undone_ns) for each in self._holds)))
+
+    async def _fast_again(self, slow: _Slow, undone_ns: int) -> Sight:
+        now_ns = self._clock.boot_ns()
+        deadline_ns = now_ns + GONE_NS
+        slow.stream.dense, slow.stream.end_ns = [(now_ns, deadline_ns)], deadline_ns + AFTER_NS
+        while True:
+            self._beacons.drain()
+            fast = [each for each in slow.sent_after(undone_ns) if slow.extra_ns([each]) < slow.half_ns]
+            if fast:
+                return Sight(SEEN, max(undone_ns, fast[0].left_ns + (slow.base_ns or 0)))
+            if self._clock.boot_ns() >= deadline_ns:
+                return unverified(f"{slow.name}: no beacon came as fast as before for a second after the end")
+            self._beacons.ask(slow.stream)
+            await asyncio.sleep(ASK_S)
+
+    def close(self) -> None:
+        """See Watch."""
+        self._asking.cancel()
+        for each in self._links:
+            self._beacons.forget(each.stream)
+
+
+def watch_delays(
+    slow: Iterable[LinkSlow], node: str, peers: Peers, *, beacons: Beacons, clock: Clock, term_ns: tuple[int, int]
+) -> DelayWatch:
+    """Watches at most three of the slow links that arrive at ``node`` from nodes that have an agent of ours."""
+    links: list[_Slow] = []
+    blind: dict[str, None] = {}
+    for link in slow:
+        addresses, port = peers.get(link.source, ((), 0))
+        if link.target != node or not addresses or not port:
+            blind[f"{link.source} → {link.target}: {link.source} has no agent of ours to send beacons"] = None
+        elif len(links) < MAX_PEERS:
+            end_ns = term_ns[1] + 2 * AFTER_NS
+            links.append(_Slow(link, beacons.want(addresses[0], port, "udp", dense_around(term_ns), end_ns)))
+    return DelayWatch(beacons, clock, term_ns, links, [] if links else list(blind))

@@ -1,0 +1,73 @@
+"""Slow links through coordinator and agents: seen by the probes of the receiving end, and found out when they fail."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from trogdor.client import Client, Task
+from trogdor.lab import Lab
+
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("slow_links")]
+
+DEADLINE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def slow_lab() -> Iterator[Lab]:
+    with Lab(nodes=2) as lab:
+        lab.start_daemons()
+        yield lab
+
+
+@pytest.fixture
+def client(slow_lab: Lab) -> Iterator[Client]:
+    with slow_lab.client() as client:
+        yield client
+
+
+def until(client: Client, task_id: str, holds: Callable[[Task], bool]) -> Task:
+    end = time.monotonic() + DEADLINE_S
+    while not holds(task := client.task(task_id)):
+        assert time.monotonic() < end, task
+        time.sleep(0.05)
+    return task
+
+
+def done(task: Task) -> bool:
+    return task["state"] == "DONE"
+
+
+def slow(client: Client, duration_ms: int, lead_ms: int = 3000, **link: Any) -> dict[str, Any]:
+    """n1 → n2, ahead of its instant so that a busy machine has its baseline too."""
+    start_ms = client.uptime()["nowMs"] + lead_ms
+    links = [{"from": "n1", "to": "n2", **link}]
+    return {"class": "DegradedLinksFaultSpec", "startMs": start_ms, "durationMs": duration_ms, "links": links}
+
+
+def test_a_delay_is_seen_to_begin_and_to_end(client: Client, slow_lab: Lab) -> None:
+    client.create_task("delay", slow(client, 3000, delayMs=300))
+    task = until(client, "delay", done)
+    assert not task.get("error")
+    status: Any = task["status"]
+    assert status["verdict"] == "seen", status
+    assert status["askedStartMs"] <= status["seenStartMs"] < status["seenEndMs"]
+    assert status["undoneBy"] == "end"
+    assert "TROGDOR" not in slow_lab.nodes["n2"].exec(["iptables-save"]).stdout
+
+
+def test_a_delay_that_somebody_undoes_is_an_error(client: Client, slow_lab: Lab) -> None:
+    client.create_task("undone", slow(client, 120_000, delayMs=300))
+    until(client, "undone", lambda task: isinstance(task["status"], dict) and task["status"]["verdict"] == "seen")
+    for family in ("iptables", "ip6tables"):
+        slow_lab.nodes["n2"].exec([family, "-t", "raw", "-D", "PREROUTING", "1"], check=True)
+    task = until(client, "undone", done)
+    assert "beacons come as fast as before" in str(task.get("error"))
+
+
+def test_a_rate_is_said_to_be_unverified(client: Client) -> None:
+    client.create_task("rate", slow(client, 500, lead_ms=500, rateKbit=1000))
+    status: Any = until(client, "rate", done)["status"]
+    assert status["verdict"] == "unverified: only delays are probed: rates, losses and damage are not"
+    assert status["targets"] == ["n1 → n2: at most 1000 kbit/s (htb)"]
