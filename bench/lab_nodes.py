@@ -1,6 +1,6 @@
 """How long a lab takes to be up and down, without daemons: the median and the worst of several labs.
 
-python bench/lab.py [--runs 5] [nodes …]
+python bench/lab_nodes.py [--runs 5] [nodes …]
 """
 
 import argparse
