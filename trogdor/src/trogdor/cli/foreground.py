@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trogdor.wire.status import FaultStatus
 
 POLL_S = 0.1
-SILENCE_S = 10.0
+SILENCE_S = 7.0
 """A coordinator that restarts is waited for so long; its leases have 5 s to come back."""
 HEAL_DEADLINE_S = 15.0
 TAKEN_DEADLINE_S = 10.0
