@@ -6,6 +6,7 @@ thread does all of it, so that a slow disk never stops the event loop.
 
 import asyncio
 import fcntl
+import importlib
 import logging
 import os
 import queue
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +128,9 @@ class Store:
 
     def _connect(self) -> None:
         dialect = self.url.get_backend_name()
-        insert = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}.get(dialect)
-        if insert is None:
+        if dialect not in ("sqlite", "postgresql"):
             raise StoreError(f"the store {self._shown}: sqlite and postgresql are supported, not {dialect}")
+        insert = importlib.import_module(f"sqlalchemy.dialects.{dialect}").insert
         arguments: dict[str, Any] = {"paramstyle": "named"} if dialect == "sqlite" else {"pool_pre_ping": True}
         self._engine = sa.create_engine(self.url, **arguments)
         if dialect == "sqlite":
