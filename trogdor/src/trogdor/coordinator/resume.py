@@ -17,14 +17,14 @@ async def resume(tasks: Tasks) -> None:
     """Reads every task from the store and sees to those that are not final. Their agents are asked when met."""
     rows = await tasks.store.read(sa.select(TASKS).order_by(TASKS.c.seq))
     workers = rows_by(await tasks.store.read(sa.select(WORKERS).order_by(WORKERS.c.id)), "task_seq")
-    for row in rows:
-        task = _task(row, tasks)
+    found = [_task(row, tasks) for row in rows]
+    for task in found:
         for entry in workers.get(task.seq, []):
             if entry["node"] in tasks.agents:
                 task.workers[entry["node"]] = Worker.from_row(entry, task)
             elif entry["phase"] != Phase.DONE and not task.error:
                 task.error = f"node {entry['node']} is not in the configuration any more"
-        tasks.take_up(task)
+    tasks.take_up_all(found)
     unfinished = sum(not task.is_final for task in tasks.by_id.values())
     if rows:
         log.info("resumed %d tasks from the store, %d of them not done", len(rows), unfinished)

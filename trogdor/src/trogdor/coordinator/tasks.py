@@ -6,7 +6,9 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
+from trogdor.compose.expand import is_composite
 from trogdor.coordinator import admission
+from trogdor.coordinator.composites import Composites
 from trogdor.coordinator.events import Events
 from trogdor.coordinator.identity import Identity
 from trogdor.coordinator.nodes import LEASE_NS, Agent
@@ -23,6 +25,8 @@ SHIP_AHEAD_NS = 60 * NS_PER_S
 """How long before its instant a worker is shipped: agents hold what is near, whatever waits in the store."""
 LEAST_MARGIN_NS, MOST_MARGIN_NS = 20 * NS_PER_MS, 200 * NS_PER_MS
 """How far ahead the common instant of a task for now lies, at least and at most."""
+EXPANDING_NS = 50 * NS_PER_MS
+"""How much further ahead a composite for now starts, so that its children are on disk and shipped by then."""
 MARGIN_MEMORY_NS = 60 * NS_PER_S
 OVERDUE_NS = 5 * NS_PER_S
 """How long after its end a fault's agent may be silent before its task is given up."""
@@ -60,6 +64,9 @@ class Tasks:
         self._waiting: dict[int, asyncio.Future[None]] = {}
         self._armings: deque[tuple[int, int]] = deque(maxlen=1000)
         self._sorted: list[Task] | None = None
+        self._by_seq: dict[int, Task] = {}
+        """Composites, by the number their children name them by."""
+        self.composites = Composites(self)
 
     # From outside.
 
@@ -92,15 +99,19 @@ class Tasks:
         self._sorted = None
         if error:
             task.state, task.error, task.done_ms = State.DONE, error, self.clock.wall_ms()
-        for name in names:
-            self._add_worker(task, name)
+        elif is_composite(spec):
+            self._make_composite(task)
+        else:
+            for name in names:
+                self._add_worker(task, name)
         self._stored[task.seq] = self._save(task, [*task.workers.values()])
         self.events.emit("task", taskId=task.id, state=task.state, error=error or None)
         return task
 
     def _make(self, task_id: str, spec: Spec, original: str, lease: str) -> Task:
         now_wall_ns, now_ns = self.clock.wall_ns(), self.clock.boot_ns()
-        earliest_ms = -(-(now_wall_ns + self.margin_ns()) // NS_PER_MS)
+        margin_ns = self.margin_ns() + (EXPANDING_NS if is_composite(spec) else 0)
+        earliest_ms = -(-(now_wall_ns + margin_ns) // NS_PER_MS)
         start_ms = max(spec.start_ms, earliest_ms)
         effective = original.replace(f'"startMs":{spec.start_ms},', f'"startMs":{start_ms},', 1)
         start_ns = now_ns + start_ms * NS_PER_MS - now_wall_ns
@@ -114,6 +125,27 @@ class Tasks:
             lease=lease,
             _spec=spec.at(start_ms),
         )
+
+    def _make_composite(self, task: Task) -> None:
+        task.children = []
+        self._by_seq[task.seq] = task
+
+    def create_child(self, parent: Task, number: int, spec: Spec) -> None:
+        """Makes a composite's task, and sees to it once it is on disk."""
+        task = self._make(f"{parent.id}/{number}", spec, dump(spec.to_json()), "")
+        task.parent = parent.seq
+        assert parent.children is not None
+        parent.children.append(task)
+        parent.touch()
+        try:
+            for name in admission.nodes_for(spec, self.topology, self.agents):
+                self._add_worker(task, name)
+        except (admission.CannotRun, BadRequest) as error:
+            task.state, task.error, task.done_ms = State.DONE, str(error), self.clock.wall_ms()
+            parent.error = parent.error or task.error
+        self._save(task, [*task.workers.values()])
+        self.events.emit("task", taskId=task.id, state=task.state, error=task.error or None)
+        self.store.flush_then(lambda: self.launch(task))
 
     def _add_worker(self, task: Task, node: str) -> None:
         worker = Worker(self.identity.next_worker(), task, node)
@@ -201,6 +233,11 @@ class Tasks:
             self._sorted = [self.by_id[task_id] for task_id in sorted(self.by_id)]
         return self._sorted
 
+    @property
+    def ship_ahead_ns(self) -> int:
+        """How long before its instant a worker is shipped."""
+        return SHIP_AHEAD_NS
+
     def margin_ns(self) -> int:
         """How far ahead "now" is, so that all of a task's nodes start at one instant."""
         since_ns = self.clock.boot_ns() - MARGIN_MEMORY_NS
@@ -211,6 +248,7 @@ class Tasks:
 
     def close(self) -> None:
         """Looks at nothing any more."""
+        self.composites.close()
         for alarm in self._alarms.values():
             alarm.cancel()
         self._alarms.clear()
@@ -219,6 +257,10 @@ class Tasks:
 
     def launch(self, task: Task) -> None:
         """Sees to a task whose record is on disk: ships it now or when its instant is near."""
+        if task.children is not None:
+            if not task.is_final:
+                self.composites.begin(task)
+            return
         if task.state is State.STOPPING or not task.active:
             self.advance(task)
         elif self._is_near(task):
@@ -299,12 +341,14 @@ class Tasks:
             return unseen
         return f"{unseen}; its fault may last until {self.show_time(task.end_boot_ns)}"
 
-    def begin(self, task: Task) -> None:
-        """The instant has come."""
+    def begin(self, task: Task, at_ms: int | None = None) -> None:
+        """The instant has come; a composite begins with its first child, at ``at_ms``."""
         if task.state is State.PENDING:
             task.state = State.RUNNING
-            task.started_ms = task.spec.start_ms
+            task.started_ms = task.spec.start_ms if at_ms is None else at_ms
             self._changed(task)
+            if task.parent is not None and task.parent in self._by_seq:
+                self.begin(self._by_seq[task.parent], task.started_ms)
 
     def cancel(self, task: Task) -> None:
         """Stops a task unless it is stopping already."""
@@ -315,6 +359,10 @@ class Tasks:
     def _begin_stopping(self, task: Task) -> None:
         task.state = State.STOPPING
         self._changed(task)
+        if task.children is not None:
+            self.composites.end(task)
+            for child in task.children:
+                self.cancel(child)
         for worker in task.active:
             if worker.phase is Phase.NEW:
                 self._worker_done(worker, "")
@@ -327,6 +375,8 @@ class Tasks:
         """Folds the workers into the task: done when all are, stopped when one has failed."""
         if task.is_final:
             return
+        if task.children is not None and not self.composites.is_over(task):
+            return
         if not task.active:
             task.state, task.done_ms = State.DONE, self.clock.wall_ms()
             if task.destroyed:
@@ -335,9 +385,19 @@ class Tasks:
             self._set_alarm(task)
             if (waiting := self._waiting.pop(task.seq, None)) is not None:
                 waiting.set_result(None)
+            self._tell_parent(task)
         elif task.error and task.state is not State.STOPPING:
             log.warning("task %s failed and is stopped: %s", task.id, task.error)
             self._begin_stopping(task)
+
+    def _tell_parent(self, task: Task) -> None:
+        if task.children is not None:
+            self.composites.forget(task)
+        parent = self._by_seq.get(task.parent) if task.parent is not None else None
+        if parent is not None:
+            parent.error = parent.error or task.error
+            parent.touch()
+            self.advance(parent)
 
     # What the agents say.
 
@@ -355,7 +415,7 @@ class Tasks:
         if "status" in shown:
             worker.status = shown["status"]
         worker.started_ms = shown.get("startedMs", worker.started_ms)
-        worker.task.touch()
+        self._touch(worker.task)
         if phase is Phase.DONE:
             self._worker_done(worker, shown.get("error", ""), shown.get("doneMs", -1))
         else:
@@ -468,17 +528,27 @@ class Tasks:
                 peers[name] = {"addresses": agent.addresses, "probePort": port}
         return peers
 
-    def take_up(self, task: Task) -> None:
-        """A task as the store had it when the coordinator was started."""
+    def _take_up(self, task: Task) -> bool:
         if task.destroyed and task.is_final:
             self._erase(task)
-            return
-        if not task.destroyed:
+            return False
+        if task.parent is not None:
+            parent = self._by_seq.get(task.parent)
+            if parent is not None and parent.children is not None:
+                parent.children.append(task)
+        elif not task.destroyed:
             self.by_id[task.id] = task
             self._sorted = None
+        if not task.workers and is_composite(task.spec):
+            self._make_composite(task)
         for worker in task.active:
             self._register(worker)
-        if not task.is_final:
+        return not task.is_final
+
+    def take_up_all(self, tasks: Iterable[Task]) -> None:
+        """Every task of the store, parents before their children, and then sees to those that are not done."""
+        unfinished = [task for task in tasks if self._take_up(task)]
+        for task in unfinished:
             self.launch(task)
 
     # Records.
@@ -492,10 +562,15 @@ class Tasks:
         self._by_node[worker.node].pop(worker.id, None)
 
     def _changed(self, task: Task) -> None:
-        task.touch()
+        self._touch(task)
         if not (task.destroyed and task.is_final):
             self._save(task)
         self.events.emit("task", taskId=task.id, state=task.state, error=task.error or None)
+
+    def _touch(self, task: Task) -> None:
+        task.touch()
+        if task.parent is not None and task.parent in self._by_seq:
+            self._by_seq[task.parent].touch()
 
     def _save(self, task: Task, workers: Iterable[Worker] = ()) -> "asyncio.Future[None]":
         for worker in workers:
@@ -509,6 +584,9 @@ class Tasks:
         self.store.delete(TASKS, task.seq)
         for worker in task.workers.values():
             self.store.delete(WORKERS, worker.id)
+        for child in task.children or []:
+            self._erase(child)
+        self._by_seq.pop(task.seq, None)
 
     def _emit_worker(self, worker: Worker) -> None:
         status = worker.status if isinstance(worker.status, dict) else None
