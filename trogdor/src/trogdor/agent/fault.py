@@ -3,12 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from trogdor.agent.work import Json, Work
 from trogdor.claim.ledger import Ledger
 from trogdor.claim.model import Fired, Term, Undone
-from trogdor.instant import FiringThread
+from trogdor.instant import NS_PER_MS, NS_PER_S, Clock, FiringThread
 from trogdor.platform.base import CannotInject, Fault, Plan, Scene
 from trogdor.probe.expect import Expectation
 from trogdor.probe.sight import SEEN, Sight, Watch, not_seen, unverified
@@ -16,6 +17,11 @@ from trogdor.spec import Spec, SpecError
 from trogdor.wire.status import FaultStatus, UndoneBy
 
 log = logging.getLogger(__name__)
+
+NEAR_NS = NS_PER_S
+BASELINE_NS = 100 * NS_PER_MS
+SPARE_NS = 5 * NS_PER_MS
+"""The answer that a worker is armed is to be on its way this long before its instant."""
 
 Probe = Callable[[Sequence[Expectation], Term], Watch]
 
@@ -30,6 +36,7 @@ class Injection:
     scene: Scene
     wall_offset_ns: int
     ledger: Ledger
+    clock: Clock
     firing: FiringThread
     probe: Probe
 
@@ -76,6 +83,14 @@ class InjectFault(Work):
         except BaseException:
             self._close_watches()
             raise
+        await self._look_before()
+
+    async def _look_before(self) -> None:
+        """A fault that begins soon is not armed before the probe has its baseline, or would be late."""
+        left_ns = self._of.term.start_ns - self._of.clock.boot_ns() - SPARE_NS
+        if 0 < left_ns < NEAR_NS:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._watches[0].based(), min(left_ns, BASELINE_NS) / NS_PER_S)
 
     def _watch_for(self, expect: Sequence[Expectation]) -> Watch:
         self._looked_for.update(expect)

@@ -175,7 +175,7 @@ class Workers:
         addresses = {name: (peer.addresses, peer.probe_port) for name, peer in peers.items()}
         return InjectFault(
             Injection(
-                fault, spec, term, scene, wall_offset_ns, place.ledger, self._of.firing,
+                fault, spec, term, scene, wall_offset_ns, place.ledger, self._of.clock, self._of.firing,
                 lambda expect, term: eyes.watch(expect, term.start_ns, term.end_ns, addresses),
             )
         )  # fmt: skip

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 SHIP_AHEAD_NS = 60 * NS_PER_S
 """How long before its instant a worker is shipped: agents hold what is near, whatever waits in the store."""
+LEAST_ARMINGS = 16
 LEAST_MARGIN_NS, MOST_MARGIN_NS = 20 * NS_PER_MS, 200 * NS_PER_MS
 """How far ahead the common instant of a task for now lies, at least and at most."""
 EXPANDING_NS = 50 * NS_PER_MS
@@ -239,11 +240,14 @@ class Tasks:
         return SHIP_AHEAD_NS
 
     def margin_ns(self) -> int:
-        """How far ahead "now" is, so that all of a task's nodes start at one instant."""
+        """How far ahead "now" is, so that all of a task's nodes start at one instant.
+
+        Twice the slowest arming of the last minute; of the last ones where there were fewer, the most before the first.
+        """
         since_ns = self.clock.boot_ns() - MARGIN_MEMORY_NS
-        while self._armings and self._armings[0][0] < since_ns:
+        while len(self._armings) > LEAST_ARMINGS and self._armings[0][0] < since_ns:
             self._armings.popleft()
-        slowest_ns = max((took_ns for _, took_ns in self._armings), default=0)
+        slowest_ns = max((took_ns for _, took_ns in self._armings), default=MOST_MARGIN_NS)
         return min(max(LEAST_MARGIN_NS, 2 * slowest_ns), MOST_MARGIN_NS)
 
     def close(self) -> None:

@@ -6,7 +6,16 @@ from collections.abc import Iterable, Sequence
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock
 from trogdor.probe.beacons import ASK_S, Arrival, Beacons, Stream
 from trogdor.probe.expect import LinkSlow
-from trogdor.probe.network import AFTER_NS, GONE_NS, LATEST_NS, MAX_PEERS, Peers, ask_until_they_come, dense_around
+from trogdor.probe.network import (
+    AFTER_NS,
+    BASED_S,
+    GONE_NS,
+    LATEST_NS,
+    MAX_PEERS,
+    Peers,
+    ask_until_they_come,
+    dense_around,
+)
 from trogdor.probe.sight import SEEN, Sight, not_seen, summed_up, unverified
 
 ENOUGH = 5
@@ -56,6 +65,11 @@ class DelayWatch:
         self._holds: list[_Slow] = []
         streams = [each.stream for each in links]
         self._asking = asyncio.create_task(ask_until_they_come(beacons, streams, clock, term_ns))
+
+    async def based(self) -> None:
+        """See Watch."""
+        while not all(each.stream.arrivals for each in self._links):
+            await asyncio.sleep(BASED_S)
 
     async def seen(self, fired_ns: int) -> Sight:
         """See Watch."""

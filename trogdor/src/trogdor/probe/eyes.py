@@ -98,6 +98,9 @@ class _Both:
         self._eyes = eyes
         self._parts = eyes.parts(self, term_ns, peers)
 
+    async def based(self) -> None:
+        await asyncio.gather(*(part.based() for part in self._parts))
+
     async def seen(self, fired_ns: int) -> Sight:
         self._eyes.hold(self.expect, self)
         return summed_up(await asyncio.gather(*(part.seen(fired_ns) for part in self._parts)))

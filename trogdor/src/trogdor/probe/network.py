@@ -23,6 +23,8 @@ BEFORE_NS = NS_PER_S
 AFTER_NS = NS_PER_S
 GONE_NS = NS_PER_S
 
+BASED_S = 0.002
+
 Peers = Mapping[str, tuple[Sequence[str], int]]
 """Node → its addresses and its probe port."""
 
@@ -81,6 +83,11 @@ class LinkWatch:
     @property
     def _streams(self) -> list[Stream]:
         return [stream for link in self._links for stream in link.streams]
+
+    async def based(self) -> None:
+        """See Watch."""
+        while not all(any(stream.arrivals for stream in link.streams) for link in self._links):
+            await asyncio.sleep(BASED_S)
 
     async def seen(self, fired_ns: int) -> Sight:
         """See Watch. Decided by when beacons arrived at this machine, not by when we came to look."""

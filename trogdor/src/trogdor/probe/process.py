@@ -50,6 +50,9 @@ class ProcessWatch:
         self._names = {each.pid: name_of(each.pid) for each in expected}
         self._stopped_before = {each for each in expected if state_of(each) in "Tt" and state_of(each)}
 
+    async def based(self) -> None:
+        """See Watch."""
+
     async def seen(self, fired_ns: int) -> Sight:
         """See Watch."""
         return summed_up([await self._one_seen(each, fired_ns) for each in self._expected])

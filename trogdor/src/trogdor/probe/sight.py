@@ -18,6 +18,9 @@ class Sight:
 class Watch(Protocol):
     """Watches one fault, from before its instant to after its end."""
 
+    async def based(self) -> None:
+        """Returns once it has seen how things are before the fault, if it ever does."""
+
     async def seen(self, fired_ns: int) -> Sight:
         """Whether the fault took that was put in force at ``fired_ns``; answers 20 to 200 ms after it."""
 
