@@ -140,10 +140,14 @@ class Etcd:
         """A member's own status: `leader`, `raftTerm`, `raftIndex`, … (numbers as text). Raises EtcdError."""
         return self._ask(node, "/v3/maintenance/status", {}, timeout_s)
 
-    def leader(self, ask: str | None = None, *, timeout_s: float = 5.0) -> str | None:
-        """The leader's node as the member on `ask` sees it now, None if it sees none. Raises EtcdError."""
-        leader = self.status(ask or next(iter(self._nodes)), timeout_s=timeout_s).get("leader", "0")
-        return self._names.get(leader)
+    def leader(self, ask: str | Sequence[str] | None = None, *, timeout_s: float = 5.0) -> str | None:
+        """The leader's node as the member on `ask` sees it now, None if it sees none. Raises EtcdError.
+
+        ask: a node, or several that must agree: None if they do not.
+        """
+        asked = [ask] if isinstance(ask, str) else list(ask or self._nodes)[: None if ask else 1]
+        named = {self._names.get(self.status(node, timeout_s=timeout_s).get("leader", "0")) for node in asked}
+        return named.pop() if len(named) == 1 else None
 
     def _ask(
         self, node: str | None, path: str, body: dict[str, Any], timeout_s: float, client: Node | None = None
