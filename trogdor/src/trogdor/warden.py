@@ -300,11 +300,20 @@ def _say(text: str) -> None:
     print(f"trogdor warden: {text}", file=sys.stderr, flush=True)
 
 
+def _close_all_but(kept: set[int]) -> None:
+    """The agent's pipes and listeners are not to stay open because the warden lives."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+
+
 def main(fds: Mapping[str, int]) -> None:
     """The warden's process. ``fds``: its end of the socket, and a pidfd of the agent."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     for fd in fds.values():
         os.set_inheritable(fd, False)
+    _close_all_but({0, 1, 2, *fds.values()})
     _Watch(socket.socket(fileno=fds["socket"]), fds["agent"]).run()
     os._exit(0)

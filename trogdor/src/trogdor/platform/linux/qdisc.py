@@ -90,6 +90,7 @@ class Qdisc(Resource):
 
     kind: ClassVar[str] = "qdisc"
     nets: ClassVar[frozenset[Net]] = frozenset({Net.WARDEN, Net.REPLAY})
+    scope: ClassVar[str] = "net"
     undone_by: ClassVar[str] = (
         "Warden and replay remove the device's root qdisc; the kernel then puts its default back."
     )

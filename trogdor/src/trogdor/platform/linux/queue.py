@@ -66,6 +66,7 @@ class PacketQueue(Resource):
 
     kind: ClassVar[str] = "queue"
     nets: ClassVar[frozenset[Net]] = frozenset({Net.KERNEL, Net.WARDEN, Net.REPLAY})
+    scope: ClassVar[str] = "net"
     undone_by: ClassVar[str] = (
         "The reader of the queue ends with its agent, or is killed by its watchdog, and each fault has its own end; "
         "without a reader the kernel lets packets pass. Warden and replay remove the rules."

@@ -1,0 +1,58 @@
+"""One thing of each kind of resource, for the tests that every kind must pass. They run inside a lab node.
+
+A new kind needs a specimen here, and nothing else to be killed at every point of its way.
+"""
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from trogdor.platform.linux import processes
+from trogdor.platform.linux.cut import key_of
+
+Specimen = tuple[str, Any, Any]
+"""A key, and what two workers want of it at once."""
+
+
+@contextmanager
+def _cut() -> Iterator[Specimen]:
+    shape = {"hook": "in", "local": [], "protocol": "any", "ports": [], "connections": "all", "action": "drop"}
+    one, other = ({**shape, "exempt": [], "addresses": addresses} for addresses in (["10.7.0.0/16"], ["10.7.1.1"]))
+    yield key_of(one), one, other
+
+
+@contextmanager
+def sleeping() -> Iterator[str]:
+    """A process that does nothing; its key."""
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            seen = processes.read(process.pid)
+            assert seen is not None
+            yield seen.key
+        finally:
+            process.kill()
+
+
+@contextmanager
+def _process() -> Iterator[Specimen]:
+    with sleeping() as key:
+        yield key, "stopped", "stopped"
+
+
+@contextmanager
+def _qdisc() -> Iterator[Specimen]:
+    yield "eth0", {"match": None, "rateKbit": 5000}, {"match": None, "rateKbit": 6000}
+
+
+@contextmanager
+def _queue() -> Iterator[Specimen]:
+    yield "packets", {"sources": ["10.7.0.1"], "delayMs": 5}, {"sources": ["10.7.0.2"], "delayMs": 5}
+
+
+SPECIMENS: Mapping[str, Callable[[], AbstractContextManager[Specimen]]] = {
+    "nft": _cut,
+    "process": _process,
+    "qdisc": _qdisc,
+    "queue": _queue,
+}
