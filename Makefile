@@ -8,7 +8,7 @@ BIN := $(abspath $(VENV))/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-unit test-lab bench clean
+.PHONY: help setup demo lint test test-unit test-lab test-kafka bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -32,6 +32,9 @@ test-unit: setup
 
 test-lab: setup
 	@tools/share lab 480 $(PYTEST) -c trogdor/pyproject.toml trogdor/tests/lab -n 2 --dist loadgroup -q
+
+test-kafka: setup
+	@tools/share kafka 480 $(PYTEST) -c trogdor/pyproject.toml trogdor/tests/kafka -q
 
 clean:
 	rm -rf $(VENV) .setup trogdor/dist kibosh/target

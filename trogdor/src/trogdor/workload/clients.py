@@ -16,6 +16,8 @@ from trogdor.workload.topics import DEFAULT_REPLICATION, partition_numbers
 CREATE_TOPICS_TIMEOUT_S = 180
 ADMIN_REQUEST_TIMEOUT_MS = 25_000
 TOPICS_AT_ONCE = 10
+LOG_LEVEL = 2
+"""librdkafka tells each failed attempt to connect at level 3; each kind of error is told once instead."""
 
 Client = TypeVar("Client")
 
@@ -44,11 +46,15 @@ def conf_of(kind: Kind, channel: Channel, base: Mapping[str, str], *confs: Mappi
 
 
 def _made(make: Callable[..., Client], conf: ClientConf, channel: Channel) -> Client:
+    said: set[str] = set()
+
     def on_error(error: KafkaError) -> None:
-        channel.log(f"{error.name()}: {error.str()}")
+        if error.name() not in said:
+            said.add(error.name())
+            channel.log(f"{error.name()}: {error.str()}")
 
     try:
-        return make({**conf.properties, "error_cb": on_error})
+        return make({"log_level": LOG_LEVEL, **conf.properties, "error_cb": on_error})
     except KafkaException as failure:
         raise WorkloadError(reason(failure)) from None
 

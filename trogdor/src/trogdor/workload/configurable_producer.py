@@ -11,7 +11,7 @@ from trogdor.workload.channel import Channel, run
 from trogdor.workload.clients import WorkloadError, conf_of, create_topics, producer, reason
 from trogdor.workload.pacing import Pace, throughput
 from trogdor.workload.payloads import batches
-from trogdor.workload.producing import RUN, UNASSIGNED, Route, Sender, groups, latency_fields
+from trogdor.workload.producing import RUN, Sender, latency_fields
 from trogdor.workload.topics import materialize
 
 FLUSH_S = 3600
@@ -41,9 +41,8 @@ class ConfigurableProducer:
         position = 0
         try:
             while count := self._pace.take(RUN if self._flushes is None else min(self._flushes.until_flush, RUN)):
-                partitions = [UNASSIGNED if self._partition == -1 else self._partition] * count
-                route = Route(self._topic, partitions, groups(partitions))
-                self._sender.send(route, self._keys(position, count), self._values(position, count))
+                keys, values = self._keys(position, count), self._values(position, count)
+                self._sender.send(self._topic, self._partition, keys, values)
                 position += count
                 if self._flushes is not None and self._flushes.sent(count):
                     self._sender.flush(FLUSH_S)

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator, Sequence
-from itertools import compress
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -13,7 +12,7 @@ from trogdor.workload.channel import Channel, run
 from trogdor.workload.clients import WorkloadError, conf_of, create_topics, producer, reason
 from trogdor.workload.pacing import Pace, per_second
 from trogdor.workload.payloads import Bytes, batches
-from trogdor.workload.producing import RUN, UNASSIGNED, Route, Sender, groups, latency_fields
+from trogdor.workload.producing import RUN, UNASSIGNED, Sender, latency_fields
 from trogdor.workload.topics import active_partitions, materialize
 
 LEAST_PER_SEC = 10
@@ -23,43 +22,16 @@ FINAL_FLUSH_S = 600
 TRANSACTION_TIMEOUT_S = 60
 
 
-class RoundRobin:
-    """Which partition each position goes to: all active ones in turn."""
+Part = tuple[str, int, Sequence[Bytes], Sequence[Bytes]]
 
-    MAX_ROUTES = 1000
-    """Routes kept to be used again; a throttled run begins and ends anywhere in the cycle."""
 
-    def __init__(self, active: Sequence[tuple[str, int]], configured_partitioner: bool) -> None:
-        self._cycle = len(active)
-        self._active = list(active) * (RUN // self._cycle + 2)
-        self._configured_partitioner = configured_partitioner
-        self._routes: dict[tuple[int, int], list[tuple[Route, list[bool]]]] = {}
-
-    def split(
-        self, position: int, keys: Sequence[Bytes], values: Sequence[Bytes]
-    ) -> Iterator[tuple[Route, Sequence[Bytes], Sequence[Bytes]]]:
-        """A run from ``position`` on, as a run for each topic."""
-        for route, chosen in self._routes_of(position % self._cycle, len(keys)):
-            if len(route.partitions) == len(keys):
-                yield route, keys, values
-            else:
-                yield route, list(compress(keys, chosen)), list(compress(values, chosen))
-
-    def _routes_of(self, first: int, count: int) -> list[tuple[Route, list[bool]]]:
-        routes = self._routes.get((first, count))
-        if routes is None:
-            if len(self._routes) >= self.MAX_ROUTES:
-                self._routes.clear()
-            run = self._active[first : first + count]
-            topics = dict.fromkeys(topic for topic, _ in run)
-            routes = self._routes[first, count] = [self._route(topic, run) for topic in topics]
-        return routes
-
-    def _route(self, topic: str, run: Sequence[tuple[str, int]]) -> tuple[Route, list[bool]]:
-        partitions = [number for name, number in run if name == topic]
-        if self._configured_partitioner:
-            partitions = [UNASSIGNED] * len(partitions)
-        return Route(topic, partitions, groups(partitions)), [name == topic for name, _ in run]
+def round_robin(
+    active: Sequence[tuple[str, int]], position: int, keys: Sequence[Bytes], values: Sequence[Bytes]
+) -> Iterator[Part]:
+    """A run from ``position`` on, to all active partitions in turn, as (topic, partition, keys, values)."""
+    cycle, first = len(active), position % len(active)
+    for at in range(min(cycle, len(keys))):
+        yield *active[(first + at) % cycle], keys[at::cycle], values[at::cycle]
 
 
 class ProduceBench:
@@ -89,17 +61,17 @@ class ProduceBench:
             "transactionsCommitted": self._committed,
         }
 
-    def send_all(self, order: RoundRobin) -> None:
+    def send_all(self, active: Sequence[tuple[str, int]]) -> None:
         """Sends every message, or as many as go before the workload is stopped, and waits for acknowledgements."""
         try:
             if self._transactions is not None:
                 self._sender.producer.init_transactions(TRANSACTION_TIMEOUT_S)
-            self._send(order)
+            self._send(active)
         except KafkaException as failure:
             raise WorkloadError(reason(failure)) from None
         self._sender.flush(FINAL_FLUSH_S)
 
-    def _send(self, order: RoundRobin) -> None:
+    def _send(self, active: Sequence[tuple[str, int]]) -> None:
         position = 0
         while position < self._spec.max_messages and not self._channel.stop.is_set():
             if self._transactions is not None and self._take_action(self._transactions):
@@ -108,7 +80,7 @@ class ProduceBench:
             count = self._pace.take(min(RUN, room, self._spec.max_messages - position))
             if count == 0:
                 break
-            for part in order.split(position, self._keys(position, count), self._values(position, count)):
+            for part in round_robin(active, position, self._keys(position, count), self._values(position, count)):
                 self._sender.send(*part)
             if self._transactions is not None:
                 self._transactions.sent(count)
@@ -130,6 +102,8 @@ def produce_bench(spec: ProduceBenchSpec, channel: Channel) -> None:
     """Runs a ProduceBench until every message is acknowledged or it is stopped. Raises WorkloadError."""
     active = materialize(spec.active_topics)
     partitions = active_partitions(active)
+    if spec.use_configured_partitioner:
+        partitions = [(topic, UNASSIGNED) for topic, _ in partitions]
     if not partitions:
         raise WorkloadError("You must specify at least one active topic.")
     bench = ProduceBench(spec, channel)
@@ -138,7 +112,7 @@ def produce_bench(spec: ProduceBenchSpec, channel: Channel) -> None:
         spec.bootstrap_servers, spec.common_client_conf, spec.admin_client_conf, channel,
     )  # fmt: skip
     with channel.reporting(bench.status):
-        bench.send_all(RoundRobin(partitions, spec.use_configured_partitioner))
+        bench.send_all(partitions)
 
 
 if __name__ == "__main__":

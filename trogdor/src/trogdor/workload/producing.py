@@ -1,9 +1,7 @@
 """Sending messages in runs, and how long each takes to be acknowledged."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -22,23 +20,17 @@ GROUP = 64
 MAX_UNACKNOWLEDGED = 100_000
 """The most messages under way: what bounds memory, beside ``buffer.memory``."""
 
+SHORT = 16
+"""A run of so few messages measures each."""
+
 UNASSIGNED = -1
-
-
-@dataclass(frozen=True)
-class Route:
-    """Where the messages of one run go: their topic, each one's partition, and where its groups end."""
-
-    topic: str
-    partitions: Sequence[int]
-    ends: Sequence[tuple[int, int]]
 
 
 class Sender:
     """Sends runs of messages; the histogram gets each one's time to its acknowledgement, in ms.
 
     Messages of one run and one partition are sent and acknowledged in order, so up to GROUP of them share the last
-    one's acknowledgement: none is reported faster than it was. A run of few messages has a group for each.
+    one's acknowledgement: none is reported faster than it was. In a short run each message has its own.
     """
 
     def __init__(self, producer: Producer, max_block_ms: int, channel: Channel) -> None:
@@ -48,20 +40,18 @@ class Sender:
         self._max_block_s = max_block_ms / 1000
         self._channel = channel
 
-    def send(self, route: Route, keys: Sequence[Bytes], values: Sequence[Bytes]) -> None:
+    def send(self, topic: str, partition: int, keys: Sequence[Bytes], values: Sequence[Bytes]) -> None:
         """Hands one run to the producer; blocks while too much is under way.
 
-        Raises WorkloadError when nothing moves for ``max.block.ms``.
+        ``partition``: UNASSIGNED leaves it to the producer's partitioner, and each message then has its own
+        acknowledgement. Raises WorkloadError when nothing moves for ``max.block.ms``.
         """
         self._make_room()
-        messages: list[dict[str, Any]] = [
-            {"key": key, "value": value, "partition": partition}
-            for key, value, partition in zip(keys, values, route.partitions, strict=True)
-        ]
+        messages: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
         sent_ns = time.monotonic_ns()
-        for at, count in route.ends:
+        for at, count in groups(len(messages), 1 if partition == UNASSIGNED else GROUP):
             messages[at]["callback"] = self._on_delivery(sent_ns, count)
-        self._hand_over(route.topic, messages, time.monotonic() + self._max_block_s)
+        self._hand_over(topic, partition, messages)
         self.producer.poll(0)
 
     def _on_delivery(self, sent_ns: int, count: int) -> Callable[[KafkaError | None, Message], None]:
@@ -90,8 +80,9 @@ class Sender:
                 f"No acknowledgement within {self._max_block_s:.0f} s, and the producer's queue is full"
             )
 
-    def _hand_over(self, topic: str, messages: list[dict[str, Any]], deadline: float) -> None:
-        while self.producer.produce_batch(topic, messages) < len(messages):
+    def _hand_over(self, topic: str, partition: int, messages: list[dict[str, Any]]) -> None:
+        deadline = time.monotonic() + self._max_block_s
+        while self.producer.produce_batch(topic, messages, partition) < len(messages):
             full = [message for message in messages if _error(message) == KafkaError._QUEUE_FULL]
             for message in messages:
                 if _error(message) not in (None, KafkaError._QUEUE_FULL):
@@ -124,21 +115,13 @@ class Sender:
         self.idle(seconds - (time.monotonic() - began))
 
 
-def groups(partitions: Sequence[int]) -> list[tuple[int, int]]:
-    """Where in a run a group ends, and how many messages it has: for each partition, every GROUP-th and the last."""
-    if len(partitions) <= GROUP or UNASSIGNED in partitions:
-        return [(at, 1) for at in range(len(partitions))]
-    ends: list[tuple[int, int]] = []
-    last: dict[int, int] = {}
-    counts: dict[int, int] = defaultdict(int)
-    for at, partition in enumerate(partitions):
-        last[partition] = at
-        counts[partition] += 1
-        if counts[partition] == GROUP:
-            ends.append((at, GROUP))
-            counts[partition] = 0
-    ends.extend((last[partition], count) for partition, count in counts.items() if count)
-    return ends
+def groups(messages: int, size: int = GROUP) -> list[tuple[int, int]]:
+    """Where in a run of one partition each group ends, and how many messages it has; a short run has groups of one."""
+    if messages <= SHORT:
+        size = 1
+    ends = [(at + size - 1, size) for at in range(0, messages - size + 1, size)]
+    rest = messages % size
+    return [*ends, (messages - 1, rest)] if rest else ends
 
 
 def _error(message: dict[str, Any]) -> int | None:

@@ -146,24 +146,24 @@ class RoundTrip:
         self._producer.poll(0)
         return count
 
-    def _hand_over(self, indices: list[int]) -> None:
-        """Each index becomes a message to the next partition in turn; one the producer refuses is a failed one."""
-        runs: dict[str, list[dict[str, Any]]] = {}
-        wrap = (1 << 8 * KEY_BYTES) - 1
-        for index in indices:
-            topic, partition = self._partitions[self._turn % len(self._partitions)]
-            self._turn += 1
-            runs.setdefault(topic, []).append(
+    def _hand_over(self, indices: Sequence[int]) -> None:
+        """Messages of these indices go to the partitions in turn; what the producer refuses counts as failed."""
+        wrap, cycle = (1 << 8 * KEY_BYTES) - 1, len(self._partitions)
+        for at in range(min(cycle, len(indices))):
+            topic, partition = self._partitions[(self._turn + at) % cycle]
+            messages: list[dict[str, Any]] = [
                 {
-                    "key": (index & wrap).to_bytes(KEY_BYTES, "little"), "value": self._generate(index),
-                    "partition": partition, "callback": self._on_delivery,
+                    "key": (index & wrap).to_bytes(KEY_BYTES, "little"),
+                    "value": self._generate(index),
+                    "callback": self._on_delivery,
                 }
-            )  # fmt: skip
-        for topic, messages in runs.items():
-            if self._producer.produce_batch(topic, messages) < len(messages):
+                for index in indices[at::cycle]
+            ]
+            if self._producer.produce_batch(topic, messages, partition) < len(messages):
                 refused = [message["key"] for message in messages if "_error" in message]
                 self._failed.extend(self._outstanding.index_of(int.from_bytes(key, "little")) for key in refused)
                 self._producer.poll(0.01)
+        self._turn += len(indices)
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is None:

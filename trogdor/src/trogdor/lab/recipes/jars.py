@@ -56,7 +56,9 @@ def _fetch(profile: Profile, directory: Path) -> None:
         command = [maven, "-q", "-B", "-f", str(POM), "-P", profile]
         command += ["dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
         try:
-            ran = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, cwd=made)
+            ran = subprocess.run(
+                command, check=False, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, cwd=made
+            )
         except subprocess.TimeoutExpired:
             raise LabError(f"Maven has not fetched {profile} within {DOWNLOAD_TIMEOUT_S:.0f} s") from None
         if ran.returncode or not jars.exists():

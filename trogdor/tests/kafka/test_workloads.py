@@ -1,0 +1,185 @@
+"""Each workload against a real broker ends in upstream's status."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from trogdor.lab.lab import Lab
+from trogdor.lab.recipes.kafka import Kafka
+
+from .conftest import run_workload
+
+Cluster = tuple[Lab, Kafka]
+LATENCY = ["averageLatencyMs", "p50LatencyMs", "p95LatencyMs", "p99LatencyMs"]
+PARTITIONS = {"numPartitions": 3, "replicationFactor": 1}
+
+
+def spec(name: str, **fields: Any) -> dict[str, Any]:
+    return {"class": f"org.apache.kafka.trogdor.workload.{name}", "bootstrapServers": "localhost:9092", **fields}
+
+
+def last_status(messages: list[dict[str, Any]]) -> Any:
+    assert not [message for message in messages if "error" in message]
+    return [message["status"] for message in messages if "status" in message][-1]
+
+
+def produce(cluster: Cluster, topic: str, messages: int, **fields: Any) -> list[dict[str, Any]]:
+    wanted = {"targetMessagesPerSec": 100_000, "maxMessages": messages, "activeTopics": {topic: PARTITIONS}}
+    return run_workload(cluster[0].node("n1"), "produce_bench", spec("ProduceBenchSpec", **{**wanted, **fields}))
+
+
+def consume(cluster: Cluster, topics: list[str], messages: int, **fields: Any) -> list[dict[str, Any]]:
+    wanted = spec("ConsumeBenchSpec", maxMessages=messages, activeTopics=topics, **fields)
+    return run_workload(cluster[0].node("n1"), "consume_bench", wanted)
+
+
+def test_produce_bench_ends_in_upstreams_status(one_broker: Cluster) -> None:
+    said = produce(one_broker, "plain[1-2]", 5000, inactiveTopics={"idle[1-2]": PARTITIONS})
+    assert [message.get("status") for message in said[:2]] == ["Creating 4 topic(s)", "Created 4 topic(s)"]
+    status = last_status(said)
+    assert list(status) == ["totalSent", *LATENCY, "transactionsCommitted"]
+    assert (status["totalSent"], status["transactionsCommitted"]) == (5000, 0)
+
+
+def test_what_was_produced_is_consumed_key_and_value(one_broker: Cluster) -> None:
+    produce(one_broker, "whole", 3000, valueGenerator={"type": "constant", "size": 100})
+    said = consume(one_broker, ["whole"], 3000)
+    ((client, status),) = last_status(said).items()
+    assert client == "consumer.t1-0"
+    assert list(status) == [
+        "assignedPartitions", "totalMessagesReceived", "totalBytesReceived", "averageMessageSizeBytes", *LATENCY,
+    ]  # fmt: skip
+    assert sorted(status["assignedPartitions"]) == ["whole-0", "whole-1", "whole-2"]
+    assert (status["totalMessagesReceived"], status["totalBytesReceived"]) == (3000, 3000 * 104)
+    assert status["averageMessageSizeBytes"] == 104
+
+
+def test_messages_are_spread_over_the_partitions_in_turn(one_broker: Cluster) -> None:
+    produce(one_broker, "turns", 3000)
+    said = consume(one_broker, ["turns:[0-1]"], 2000)
+    (status,) = last_status(said).values()
+    assert status["assignedPartitions"] == ["turns-0", "turns-1"]
+    assert status["totalMessagesReceived"] == 2000
+
+
+def test_transactions_are_committed_after_every_so_many(one_broker: Cluster) -> None:
+    generator = {"type": "uniform", "messagesPerTransaction": 50}
+    said = produce(one_broker, "atomic", 500, transactionGenerator=generator)
+    assert last_status(said)["transactionsCommitted"] == 10
+    committed = consume(one_broker, ["atomic"], 500, consumerConf={"isolation.level": "read_committed"})
+    (status,) = last_status(committed).values()
+    assert status["totalMessagesReceived"] == 500
+
+
+def test_several_consumers_of_a_group_share_the_partitions(one_broker: Cluster) -> None:
+    produce(one_broker, "shared", 3000)
+    said = consume(one_broker, ["shared"], 500, threadsPerWorker=3, consumerGroup="sharing")
+    statuses = last_status(said)
+    assert sorted(statuses) == ["consumer.t1-0", "consumer.t1-1", "consumer.t1-2"]
+    assert [status["totalMessagesReceived"] for status in statuses.values()] == [500, 500, 500]
+
+
+def test_several_consumers_of_a_group_cannot_be_assigned_partitions(one_broker: Cluster) -> None:
+    said = consume(one_broker, ["shared:0"], 1, threadsPerWorker=2, consumerGroup="x")
+    assert said[-1]["error"].startswith("You may not specify an explicit partition assignment")
+
+
+def test_a_timestamp_payload_tells_how_late_messages_come(one_broker: Cluster) -> None:
+    produce(one_broker, "stamped", 300, valueGenerator={"type": "timestampConstant", "size": 32})
+    processor = {"type": "timestamp", "histogramMaxMs": 600_000, "histogramMinMs": 0, "histogramStepMs": 1}
+    (status,) = last_status(consume(one_broker, ["stamped"], 300, recordProcessor=processor)).values()
+    late = status["recordProcessorStatus"]
+    assert list(late) == LATENCY
+    assert 0 < late["p50LatencyMs"] <= late["p99LatencyMs"] < 600_000
+
+
+def test_a_topic_that_exists_otherwise_is_an_error(one_broker: Cluster) -> None:
+    produce(one_broker, "narrow", 1)
+    said = produce(one_broker, "narrow", 1, activeTopics={"narrow": {"numPartitions": 9, "replicationFactor": 1}})
+    assert said[-1]["error"] == (
+        "Topic 'narrow' exists, but has 3 partitions, while requested  number of partitions is 9"
+    )
+
+
+def test_round_trip_sends_everything_and_gets_it_back(one_broker: Cluster) -> None:
+    for _ in range(2):  # what the first left in the topic is not taken for the second's
+        wanted = spec("RoundTripWorkloadSpec", targetMessagesPerSec=5000, maxMessages=2000)
+        said = run_workload(
+            one_broker[0].node("n1"), "round_trip", {**wanted, "activeTopics": {"round[0-1]": PARTITIONS}}
+        )
+        assert last_status(said) == {"totalUniqueSent": 2000, "totalReceived": 2000}
+
+
+def stopped_after(cluster: Cluster, module: str, workload: dict[str, Any], enough: Any) -> Any:
+    """Runs a workload until a status is enough, stops it by SIGTERM, and returns its last status."""
+    command = [sys.executable, "-m", f"trogdor.workload.{module}"]
+    with cluster[0].node("n1").popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps({"id": "t1", "workload": workload}).encode() + b"\n")
+        process.stdin.flush()
+        status, stopped, deadline = None, False, time.monotonic() + 60
+        for line in process.stdout:
+            message = json.loads(line)
+            assert "error" not in message
+            status = message.get("status", status)
+            if not stopped and isinstance(status, dict) and enough(status):
+                process.send_signal(signal.SIGTERM)
+                stopped = True
+            assert time.monotonic() < deadline
+        assert process.wait(30) == 0
+    return status
+
+
+def test_configurable_producer_produces_until_it_is_stopped(one_broker: Cluster) -> None:
+    wanted = spec(
+        "ConfigurableProducerSpec", activeTopic={"varied": PARTITIONS}, activePartition=1,
+        flushGenerator={"type": "constant", "messagesPerFlush": 16},
+        throughputGenerator={"type": "constant", "messagesPerWindow": 50, "windowSizeMs": 100},
+        keyGenerator={"type": "constant", "size": 8},
+        valueGenerator={"type": "uniformRandom", "size": 64, "seed": 1, "padding": 0},
+    )  # fmt: skip
+    status = stopped_after(one_broker, "configurable_producer", wanted, lambda status: status["totalSent"] >= 200)
+    assert list(status) == ["totalSent", *LATENCY]
+    (consumed,) = last_status(consume(one_broker, ["varied:1"], 200)).values()
+    assert consumed["averageMessageSizeBytes"] == 72
+
+
+@pytest.mark.parametrize("action", ["CONNECT", "FETCH_METADATA"])
+def test_connection_stress_connects_until_it_is_stopped(one_broker: Cluster, action: str) -> None:
+    wanted = spec("ConnectionStressSpec", targetConnectionsPerSec=50, numThreads=2, action=action)
+    status = stopped_after(one_broker, "connection_stress", wanted, lambda status: status["totalConnections"] >= 20)
+    assert list(status) == ["totalConnections", "totalFailedConnections", "connectsPerSec"]
+    assert status["totalFailedConnections"] == 0
+    assert status["connectsPerSec"] > 0
+
+
+def test_connections_that_are_refused_count_as_failed(one_broker: Cluster) -> None:
+    wanted = spec("ConnectionStressSpec", targetConnectionsPerSec=50, bootstrapServers="localhost:1")
+    status = stopped_after(one_broker, "connection_stress", wanted, lambda status: status["totalConnections"] >= 5)
+    assert status["totalFailedConnections"] == status["totalConnections"]
+
+
+def test_sustained_connections_stay_open(one_broker: Cluster) -> None:
+    produce(one_broker, "sustained", 1)
+    payload = {"type": "constant", "size": 10}
+    wanted = spec(
+        "SustainedConnectionSpec", producerConnectionCount=2, consumerConnectionCount=1, metadataConnectionCount=1,
+        topicName="sustained", numThreads=2, refreshRateMs=100, keyGenerator=payload, valueGenerator=payload,
+    )  # fmt: skip
+
+    def all_open(status: dict[str, Any]) -> bool:
+        return [status[f"total{kind}Connections"] for kind in ("Producer", "Consumer", "Metadata")] == [2, 1, 1]
+
+    status = stopped_after(one_broker, "sustained_connection", wanted, all_open)
+    assert list(status) == [
+        "totalProducerConnections", "totalProducerFailedConnections", "totalConsumerConnections",
+        "totalConsumerFailedConnections", "totalMetadataConnections", "totalMetadataFailedConnections",
+        "totalAbortedThreads", "updatedMs",
+    ]  # fmt: skip
+    assert status["totalAbortedThreads"] == 0
