@@ -5,6 +5,7 @@
 | ``controller`` | | KRaft: the leader that DescribeQuorum names |
 | ``controller`` | ``zookeeper`` | with ZooKeeper: who holds /controller |
 | ``standby`` | | KRaft: the voters that are not the leader |
+| ``voters`` | | KRaft: every controller of the quorum |
 | ``leader`` | ``topic``, ``partition`` | the partition's leader |
 | ``followers`` | ``topic``, ``partition`` | its other replicas |
 | ``in-sync-followers`` | ``topic``, ``partition`` | those of them that are in sync |
@@ -80,6 +81,12 @@ def _standby(arguments: Arguments, topology: Topology) -> Found:
     nodes = sorted(node_at(hosts[voter], topology) for voter in quorum.voters if voter != quorum.leader)
     how = f"DescribeQuorum at {asked}: voters {list(quorum.voters)} but leader {quorum.leader}"
     return Found(tuple(nodes), how, quorum.epoch)
+
+
+def _voters(arguments: Arguments, topology: Topology) -> Found:
+    asked, quorum, hosts = _quorum(arguments, topology)
+    nodes = sorted(node_at(hosts[voter], topology) for voter in quorum.voters)
+    return Found(tuple(nodes), f"DescribeQuorum at {asked}: voters {list(quorum.voters)}", quorum.epoch)
 
 
 def _zookeeper_controller(arguments: Arguments, topology: Topology) -> Found:
@@ -159,6 +166,7 @@ def _nodes(ids: list[int], metadata: Metadata, topology: Topology) -> tuple[str,
 TARGETS: dict[str, Callable[[Arguments, Topology], Found]] = {
     "controller": _controller,
     "standby": _standby,
+    "voters": _voters,
     "leader": _leader,
     "followers": _followers,
     "in-sync-followers": lambda arguments, topology: _followers(arguments, topology, in_sync=True),

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from trogdor.spec import composite, files, network, process, schedule, task, workload
+from trogdor.spec import composite, files, kafka, network, process, schedule, task, workload
 from trogdor.spec.base import REGISTRY, Document, Registry, Spec, SpecError, UnknownSpecClass
 
 __all__ = [
     "REGISTRY", "Document", "Registry", "Spec", "SpecError", "UnknownSpecClass",
-    "composite", "files", "network", "parse", "process", "schedule", "task", "workload",
+    "composite", "files", "kafka", "network", "parse", "process", "schedule", "task", "workload",
 ]  # fmt: skip
 
 

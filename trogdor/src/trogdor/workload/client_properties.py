@@ -205,6 +205,8 @@ def client_conf(kind: Kind, base: Mapping[str, str], *confs: Mapping[str, str]) 
         raise UnknownProperties(problems)
     if kind == "producer" and _may_be_idempotent(given):
         properties.setdefault("enable.idempotence", True)
+    if "transactional.id" in given and "delivery.timeout.ms" not in given:
+        del properties["delivery.timeout.ms"]  # librdkafka then fits it into the transaction's timeout
     taken = {"max_block_ms" if kind == "producer" else "max_poll_records": int(ours)} if ours else {}
     return ClientConf(properties, ignored=problems, **taken)
 

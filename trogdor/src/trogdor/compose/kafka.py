@@ -1,0 +1,148 @@
+"""Faults of Kafka as general faults of the nodes that play a part in it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from trogdor.compose.composite import Answer, Composite, Question, register
+from trogdor.spec import Spec
+from trogdor.spec.files import FilesUnreadableFaultSpec
+from trogdor.spec.kafka import (
+    ControllerPartitionFaultSpec,
+    ControllerSuspendFaultSpec,
+    CoordinatorSuspendFaultSpec,
+    Direction,
+    IsrShrinkFaultSpec,
+    KafkaFaultSpec,
+    PartitionLeaderFaultSpec,
+    ZooKeeperPartitionFaultSpec,
+)
+from trogdor.spec.network import CutLinksFaultSpec, Link
+from trogdor.spec.process import ProcessMatch, ProcessPauseFaultSpec
+from trogdor.topology import Topology
+
+FOLLOW_MS = 250
+"""How often it is asked anew who the controller is, while one is followed."""
+
+Answers = Sequence[Answer]
+
+
+def _ask(spec: KafkaFaultSpec, target: str, **arguments: Any) -> Question:
+    whom = {"bootstrapServers": spec.bootstrap_servers, "caFile": spec.ca_file, **arguments}
+    return Question("kafka", target, {name: value for name, value in whom.items() if value != ""})
+
+
+def _suspended(nodes: Sequence[str], java_main: str) -> list[Spec]:
+    return [ProcessPauseFaultSpec(node_names=tuple(nodes), match=ProcessMatch(java_main=java_main))] if nodes else []
+
+
+def _cut(links: Sequence[Link]) -> list[Spec]:
+    return [CutLinksFaultSpec(links=tuple(links))] if links else []
+
+
+def _to_port(source: str, target: str, port: int) -> Link:
+    return Link(from_=source, to=target, ports=(str(port),), protocol="tcp")
+
+
+def servers_cut_off(clients: Sequence[str], servers: Sequence[str], port: int, direction: Direction) -> list[Link]:
+    """What clients send to a port of servers, what these send back, or both, is lost.
+
+    What comes back has no port of its own: it is all that the server's node sends to the client's over TCP. A node that
+    is client and server keeps what it tells itself, and with ``both`` servers that are clients too lose nothing else.
+    """
+    links = []
+    for client in clients:
+        for server in servers:
+            if client == server:
+                continue
+            if direction in ("both", "to"):
+                links.append(_to_port(client, server, port))
+            if direction == "from" or (direction == "both" and server not in clients):
+                links.append(Link(from_=server, to=client, protocol="tcp"))
+    return links
+
+
+def _leader_questions(spec: PartitionLeaderFaultSpec, topology: Topology) -> list[Question]:
+    asked = [_ask(spec, "leader", topic=spec.topic, partition=spec.partition)]
+    if spec.action == "isolate":
+        asked.append(_ask(spec, "followers", topic=spec.topic, partition=spec.partition))
+    return asked
+
+
+def _leader_children(spec: PartitionLeaderFaultSpec, topology: Topology, answers: Answers) -> list[Spec]:
+    leader = answers[0].nodes
+    if spec.action == "suspend":
+        return _suspended(leader, spec.java_main)
+    if spec.action == "disk":
+        return [
+            FilesUnreadableFaultSpec(
+                node_names=leader, mount_path=spec.mount_path, prefix=spec.prefix, error_code=spec.error_code
+            )
+        ]
+    return _cut([_to_port(follower, leader[0], spec.port) for follower in answers[1].nodes])
+
+
+def _isr_questions(spec: IsrShrinkFaultSpec, topology: Topology) -> list[Question]:
+    named = {"topic": spec.topic, "partition": spec.partition}
+    return [_ask(spec, "leader", **named), _ask(spec, "in-sync-followers", **named)]
+
+
+def _isr_children(spec: IsrShrinkFaultSpec, topology: Topology, answers: Answers) -> list[Spec]:
+    (leader,), followers = answers[0].nodes, sorted(answers[1].nodes)
+    return _cut([_to_port(follower, leader, spec.port) for follower in followers[spec.keep - 1 :]])
+
+
+def _coordinator_questions(spec: CoordinatorSuspendFaultSpec, topology: Topology) -> list[Question]:
+    return [_ask(spec, "coordinator", group=spec.group, transactionalId=spec.transactional_id)]
+
+
+def _named_or_asked(spec: KafkaFaultSpec, named: Sequence[str], target: str) -> list[Question]:
+    return [] if named else [_ask(spec, target)]
+
+
+def _zookeeper_children(spec: ZooKeeperPartitionFaultSpec, topology: Topology, answers: Answers) -> list[Spec]:
+    brokers = spec.node_names or answers[0].nodes
+    return _cut(servers_cut_off(brokers, spec.zookeeper_nodes, spec.port, spec.direction))
+
+
+def _controller_questions(spec: ControllerPartitionFaultSpec, topology: Topology) -> list[Question]:
+    return [
+        *_named_or_asked(spec, spec.node_names, "brokers"),
+        *_named_or_asked(spec, spec.controller_nodes, "voters"),
+    ]
+
+
+def _controller_children(spec: ControllerPartitionFaultSpec, topology: Topology, answers: Answers) -> list[Spec]:
+    brokers = spec.node_names or answers[0].nodes
+    controllers = spec.controller_nodes or answers[-1].nodes
+    return _cut(servers_cut_off(brokers, controllers, spec.port, spec.direction))
+
+
+def _at_creation(spec: KafkaFaultSpec) -> bool:
+    return spec.ask_at == "creation"
+
+
+for _composite in (
+    Composite(
+        ControllerSuspendFaultSpec,
+        lambda spec, topology: [_ask(spec, "controller", zookeeper=spec.zookeeper)],
+        lambda spec, topology, answers: _suspended(answers[0].nodes, spec.java_main),
+        again_ms=lambda spec: FOLLOW_MS if spec.follow else 0,
+        ask_at_creation=_at_creation,
+    ),
+    Composite(PartitionLeaderFaultSpec, _leader_questions, _leader_children, ask_at_creation=_at_creation),
+    Composite(IsrShrinkFaultSpec, _isr_questions, _isr_children, ask_at_creation=_at_creation),
+    Composite(
+        CoordinatorSuspendFaultSpec,
+        _coordinator_questions,
+        lambda spec, topology, answers: _suspended(answers[0].nodes, spec.java_main),
+        ask_at_creation=_at_creation,
+    ),
+    Composite(
+        ZooKeeperPartitionFaultSpec,
+        lambda spec, topology: _named_or_asked(spec, spec.node_names, "brokers"),
+        _zookeeper_children,
+        ask_at_creation=_at_creation,
+    ),
+    Composite(ControllerPartitionFaultSpec, _controller_questions, _controller_children, ask_at_creation=_at_creation),
+):
+    register(_composite)

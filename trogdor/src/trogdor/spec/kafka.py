@@ -1,0 +1,112 @@
+"""Faults of Kafka by the part a broker plays at that moment; each becomes general faults of the nodes found."""
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, StrictBool, StrictInt, StrictStr
+
+from trogdor.spec.base import Spec, SpecError
+from trogdor.topology import Topology
+
+BROKER_MAIN = "kafka.Kafka"
+
+Direction = Literal["both", "to", "from"]
+Nodes = tuple[StrictStr, ...]
+
+
+class KafkaFaultSpec(Spec):
+    """What all faults of Kafka share: whom to ask. The nodes are known once the cluster has answered."""
+
+    bootstrap_servers: StrictStr = Field("", description="HOST:PORT, …; else every node with an agent, at 9092.")
+    ca_file: StrictStr = Field("", description="A PEM file with the authorities of the brokers' TLS.")
+    ask_at: Literal["start", "creation"] = Field(
+        "start", description="When the cluster is asked; one that cannot be asked is an error then, and no fault."
+    )
+
+    def check(self, topology: Topology) -> None:
+        for field in ("node_names", "controller_nodes"):
+            if unknown := sorted(set(getattr(self, field, ())) - set(topology.nodes)):
+                raise SpecError(f"Unknown node names: {', '.join(unknown)}")
+
+    def target_nodes(self, topology: Topology) -> list[str]:
+        """Where it could run: every node with an agent. Which it is, the cluster says."""
+        if not topology.agents():
+            raise SpecError("No node has an agent.")
+        return topology.agents()
+
+
+class ControllerSuspendFaultSpec(KafkaFaultSpec, name="trogdor.fault.ControllerSuspendFaultSpec"):
+    """Suspends the active controller's process: the quorum's leader in KRaft, who holds /controller with ZooKeeper."""
+
+    example: ClassVar[dict[str, Any]] = {"bootstrapServers": "n1:9092,n2:9092,n3:9092"}
+
+    zookeeper: StrictStr = Field("", description="HOST:PORT, … of ZooKeeper; then it is asked instead of the quorum.")
+    follow: StrictBool = Field(False, description="When the controller moves, the next one is suspended too.")
+    java_main: StrictStr = Field(BROKER_MAIN, description="The main class of the process to suspend.")
+
+
+class PartitionLeaderFaultSpec(KafkaFaultSpec, name="trogdor.fault.PartitionLeaderFaultSpec"):
+    """Does something to the leader of a partition: suspends it, cuts it off from its followers, or fails its disk."""
+
+    example: ClassVar[dict[str, Any]] = {"topic": "orders", "partition": 0, "action": "suspend"}
+
+    topic: StrictStr = Field(min_length=1, max_length=249, description="The topic.")
+    partition: StrictInt = Field(0, ge=0, description="The partition's number.")
+    action: Literal["suspend", "isolate", "disk"] = Field(
+        "suspend", description="isolate: from its followers only; disk: reads and writes fail, through Kibosh."
+    )
+    port: StrictInt = Field(9092, ge=1, le=65535, description="The port followers fetch from (isolate).")
+    mount_path: StrictStr = Field("", description="Where Kibosh is mounted on the brokers (disk).")
+    prefix: StrictStr = Field("", description="Files below it whose names begin so (disk).")
+    error_code: StrictInt = Field(5, ge=1, description="The errno that operations fail with (disk).")
+    java_main: StrictStr = Field(BROKER_MAIN, description="The main class of the process to suspend.")
+
+    def check(self, topology: Topology) -> None:
+        if self.action == "disk" and not self.mount_path:
+            raise SpecError("mountPath: where Kibosh is mounted is needed for action disk")
+
+
+class IsrShrinkFaultSpec(KafkaFaultSpec, name="trogdor.fault.IsrShrinkFaultSpec"):
+    """Keeps followers of a partition from fetching, so that they fall out of sync; clients reach every broker."""
+
+    example: ClassVar[dict[str, Any]] = {"topic": "orders", "partition": 0, "keep": 1}
+
+    topic: StrictStr = Field(min_length=1, max_length=249, description="The topic.")
+    partition: StrictInt = Field(0, ge=0, description="The partition's number.")
+    keep: StrictInt = Field(1, ge=1, description="How many replicas stay in sync, the leader among them.")
+    port: StrictInt = Field(9092, ge=1, le=65535, description="The port followers fetch from.")
+
+
+class CoordinatorSuspendFaultSpec(KafkaFaultSpec, name="trogdor.fault.CoordinatorSuspendFaultSpec"):
+    """Suspends the coordinator of a consumer group or of a transactional id."""
+
+    example: ClassVar[dict[str, Any]] = {"group": "billing"}
+
+    group: StrictStr = Field("", max_length=1000, description="The consumer group.")
+    transactional_id: StrictStr = Field("", max_length=1000, description="Or the transactional id.")
+    java_main: StrictStr = Field(BROKER_MAIN, description="The main class of the process to suspend.")
+
+    def check(self, topology: Topology) -> None:
+        if bool(self.group) == bool(self.transactional_id):
+            raise SpecError("group, transactionalId: one of them is needed")
+
+
+class ZooKeeperPartitionFaultSpec(KafkaFaultSpec, name="trogdor.fault.ZooKeeperPartitionFaultSpec"):
+    """Cuts brokers off from ZooKeeper; everything else flows."""
+
+    example: ClassVar[dict[str, Any]] = {"nodeNames": ["n1"], "zookeeperNodes": ["zk1"]}
+
+    node_names: Nodes = Field((), description="The brokers' nodes; none: every broker's.")
+    zookeeper_nodes: Nodes = Field(min_length=1, description="ZooKeeper's nodes, or addresses.")
+    port: StrictInt = Field(2181, ge=1, le=65535, description="ZooKeeper's port for clients.")
+    direction: Direction = Field("both", description="to: what brokers send to ZooKeeper; from: what it sends them.")
+
+
+class ControllerPartitionFaultSpec(KafkaFaultSpec, name="trogdor.fault.ControllerPartitionFaultSpec"):
+    """Cuts brokers off from KRaft's controllers; everything else flows."""
+
+    example: ClassVar[dict[str, Any]] = {"nodeNames": ["n1"]}
+
+    node_names: Nodes = Field((), description="The brokers' nodes; none: every broker's.")
+    controller_nodes: Nodes = Field((), description="The controllers' nodes; none: every voter's of the quorum.")
+    port: StrictInt = Field(9093, ge=1, le=65535, description="The controllers' port.")
+    direction: Direction = Field("both", description="to: what brokers send to controllers; from: what they send.")

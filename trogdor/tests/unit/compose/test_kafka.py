@@ -1,0 +1,124 @@
+"""Faults of Kafka become general faults of the nodes that the cluster names."""
+
+from typing import Any
+
+import pytest
+
+from trogdor.compose import kafka
+from trogdor.compose.composite import COMPOSITES, Answer, expand, found, questions
+from trogdor.spec import Spec, SpecError, parse
+from trogdor.spec.kafka import KafkaFaultSpec
+from trogdor.spec.network import CutLinksFaultSpec
+from trogdor.topology import Topology, topology_of
+
+NODES = ("n1", "n2", "n3", "zk1")
+TOPOLOGY: Topology = topology_of({"nodes": {name: {"trogdor.agent.port": 8888} for name in NODES}})
+
+
+def made(name: str, answers: list[Answer], **fields: Any) -> list[dict[str, Any]]:
+    spec = parse({"class": name, "startMs": 7, "durationMs": 9, **fields})
+    spec.check(TOPOLOGY)
+    asked = questions(spec, TOPOLOGY)
+    assert len(asked) == len(answers)
+    children = expand(spec, TOPOLOGY, answers)
+    assert {(child.start_ms, child.duration_ms) for child in children} == {(7, 9)}
+    return [child.to_json() for child in children]
+
+
+def links(children: list[dict[str, Any]]) -> set[str]:
+    (child,) = children
+    spec = parse(child)
+    assert isinstance(spec, CutLinksFaultSpec)
+    return {f"{link.from_}>{link.to}:{','.join(link.ports)}" for link in spec.links}
+
+
+def test_a_suspended_controller_is_a_pause_of_the_broker_on_the_node_found() -> None:
+    children = made("ControllerSuspendFaultSpec", [Answer(("n2",))], bootstrapServers="n1:9092")
+    assert [(child["class"], child["nodeNames"], child["match"]) for child in children] == [
+        ("trogdor.fault.ProcessPauseFaultSpec", ["n2"], {"javaMain": "kafka.Kafka"})
+    ]
+
+
+@pytest.mark.parametrize(("fields", "arguments"), [({}, {}), ({"zookeeper": "zk1:2181"}, {"zookeeper": "zk1:2181"})])
+def test_the_controller_is_asked_for_where_it_is_known(fields: dict[str, str], arguments: dict[str, str]) -> None:
+    spec = parse({"class": "ControllerSuspendFaultSpec", "bootstrapServers": "n1:9092", **fields})
+    (question,) = questions(spec, TOPOLOGY)
+    assert question.to_json() == {
+        "resolver": "kafka", "target": "controller", "arguments": {"bootstrapServers": "n1:9092", **arguments},
+    }  # fmt: skip
+
+
+def test_following_asks_again_while_the_fault_lasts() -> None:
+    composite = COMPOSITES[type(parse({"class": "ControllerSuspendFaultSpec"}))]
+    followed = parse({"class": "ControllerSuspendFaultSpec", "follow": True})
+    assert composite.again_ms(parse({"class": "ControllerSuspendFaultSpec"})) == 0
+    assert composite.again_ms(followed) == kafka.FOLLOW_MS
+
+
+def test_a_cluster_that_cannot_be_asked_is_an_error_and_no_fault() -> None:
+    spec = parse({"class": "ControllerSuspendFaultSpec"})
+    with pytest.raises(SpecError, match="no broker answers"):
+        expand(spec, TOPOLOGY, [Answer(error="no broker answers: n1:9092: refused")])
+
+
+def test_brokers_cut_off_from_zookeeper_lose_nothing_else() -> None:
+    fields = {"nodeNames": ["n1", "n2"], "zookeeperNodes": ["zk1"]}
+    both = links(made("ZooKeeperPartitionFaultSpec", [], **fields))
+    assert both == {"n1>zk1:2181", "n2>zk1:2181", "zk1>n1:", "zk1>n2:"}
+    assert links(made("ZooKeeperPartitionFaultSpec", [], **fields, direction="to")) == {"n1>zk1:2181", "n2>zk1:2181"}
+    assert links(made("ZooKeeperPartitionFaultSpec", [], **fields, direction="from")) == {"zk1>n1:", "zk1>n2:"}
+
+
+def test_a_broker_that_is_a_controller_is_cut_off_from_the_others_port_alone() -> None:
+    cut = links(made("ControllerPartitionFaultSpec", [Answer(("n1", "n2", "n3"))], nodeNames=["n1"]))
+    assert {link for link in cut if link.startswith("n1")} == {"n1>n2:9093", "n1>n3:9093"}
+    alone = links(made("ControllerPartitionFaultSpec", [Answer(("n1", "n2")), Answer(("n1", "n2"))]))
+    assert alone == {"n1>n2:9093", "n2>n1:9093"}
+
+
+def test_an_unknown_node_is_refused_by_name() -> None:
+    with pytest.raises(SpecError, match="n9"):
+        made("ControllerPartitionFaultSpec", [Answer(("n1",))], nodeNames=["n9"])
+
+
+def test_a_partitions_leader_is_suspended_isolated_or_loses_its_disk() -> None:
+    leader, followers = Answer(("n1",)), Answer(("n2", "n3"))
+    suspended = made("PartitionLeaderFaultSpec", [leader], topic="t")
+    assert suspended[0]["nodeNames"] == ["n1"]
+    isolated = made("PartitionLeaderFaultSpec", [leader, followers], topic="t", action="isolate")
+    assert links(isolated) == {"n2>n1:9092", "n3>n1:9092"}
+    (disk,) = made("PartitionLeaderFaultSpec", [leader], topic="t", action="disk", mountPath="/mnt/kafka")
+    assert (disk["class"].rpartition(".")[2], disk["mountPath"]) == ("FilesUnreadableFaultSpec", "/mnt/kafka")
+    with pytest.raises(SpecError, match="mountPath"):
+        made("PartitionLeaderFaultSpec", [leader], topic="t", action="disk")
+
+
+@pytest.mark.parametrize(("keep", "cut"), [(1, {"n2>n1:9092", "n3>n1:9092"}), (2, {"n3>n1:9092"})])
+def test_so_many_replicas_stay_in_sync(keep: int, cut: set[str]) -> None:
+    answers = [Answer(("n1",)), Answer(("n3", "n2"))]
+    assert links(made("IsrShrinkFaultSpec", answers, topic="t", keep=keep)) == cut
+
+
+def test_a_fault_that_would_do_nothing_is_refused() -> None:
+    with pytest.raises(SpecError, match="nothing to do"):
+        made("IsrShrinkFaultSpec", [Answer(("n1",)), Answer((), "leader 1 alone")], topic="t", keep=3)
+
+
+@pytest.mark.parametrize("fields", [{}, {"group": "g", "transactionalId": "t"}])
+def test_a_coordinator_is_one_of_a_group_or_of_a_transaction(fields: dict[str, str]) -> None:
+    with pytest.raises(SpecError, match="one of them"):
+        made("CoordinatorSuspendFaultSpec", [Answer(("n1",))], **fields)
+
+
+def test_the_status_says_whom_it_hit_and_how_that_was_found() -> None:
+    spec = parse({"class": "CoordinatorSuspendFaultSpec", "group": "g"})
+    asked = questions(spec, TOPOLOGY)
+    told = found(asked, [Answer.from_json({"nodes": ["n3"], "how": "FindCoordinator", "epoch": None, "tookMs": 12.5})])
+    assert told == [{"target": "coordinator", "nodes": ["n3"], "how": "FindCoordinator", "epoch": None, "tookMs": 12.5}]
+
+
+def test_every_fault_of_kafka_is_a_composite() -> None:
+    def subclasses(of: type[Spec]) -> set[type[Spec]]:
+        return {each for sub in of.__subclasses__() for each in (sub, *subclasses(sub))}
+
+    assert subclasses(KafkaFaultSpec) <= set(COMPOSITES)
