@@ -3,7 +3,6 @@
 import asyncio
 import faulthandler
 import gc
-import importlib.util
 import logging
 import os
 import signal
@@ -16,12 +15,12 @@ from trogdor.agent.command import Spawner
 from trogdor.agent.place import AgentPlace, Places, open_place
 from trogdor.agent.routes import Routes
 from trogdor.agent.workers import Setting, Workers
-from trogdor.claim.ledger import Watcher
 from trogdor.http.app import Application
 from trogdor.http.server import Server, addresses_of, bind, reach_beyond
 from trogdor.instant import MOST_URGENT, Clock, FiringThread, raise_session, set_niceness
 from trogdor.platform.base import Platform
 from trogdor.topology import DEFAULT_AGENT_PORT, Node, Topology
+from trogdor.warden import Warden
 
 log = logging.getLogger(__name__)
 
@@ -54,23 +53,21 @@ def default_state_dir() -> Path:
 class Agent:
     """An agent that is being run: ``open`` before the event loop, then ``serve`` on it."""
 
-    def __init__(
-        self, options: Options, platform: Platform, watcher: Watcher | None, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, options: Options, platform: Platform, warden: Warden, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()
         self._options = options
         self._platform = platform
-        self._watcher = watcher
+        self._warden = warden
         self._niceness = os.getpriority(os.PRIO_PROCESS, 0)
         self._ended = asyncio.Event()
         self.answering = asyncio.Event()
         """Set once it answers."""
-        self._notes: dict[str, str] = {}
+        self._notes: dict[str, str] = dict(platform.missing())
         self._own = self._open(options.node)
         self.workers: Workers
 
     def _open(self, node: Node) -> AgentPlace:
-        return open_place(node, self._options.state_dir, self._platform.kinds, self.clock, self._watcher)
+        return open_place(node, self._options.state_dir, self._platform.kinds, self.clock, self._warden)
 
     def shut_down(self) -> None:
         """Asks it to end every fault, and then itself."""
@@ -114,9 +111,9 @@ class Agent:
         beats = 0
         while True:
             beats += 1
-            for place in list(self.places.open.values()):
-                place.ledger.heartbeat()
-                if beats % round(REARM_S / HEARTBEAT_S) == 0:
+            self._warden.heartbeat()
+            if beats % round(REARM_S / HEARTBEAT_S) == 0:
+                for place in list(self.places.open.values()):
                     await asyncio.to_thread(place.ledger.rearm)
             await asyncio.sleep(HEARTBEAT_S)
 
@@ -129,6 +126,7 @@ class Agent:
             )
         for place in self.places.open.values():
             await asyncio.to_thread(place.ledger.close)
+        self._warden.close()
         beating.cancel()
         firing.close()
         await server.close(REQUESTS_END_S)
@@ -165,14 +163,12 @@ def open_agent(options: Options) -> Agent:
     from trogdor.platform.linux import PLATFORM
 
     faulthandler.enable()
-    return Agent(options, PLATFORM, _warden())
-
-
-def _warden() -> Watcher | None:
-    if importlib.util.find_spec("trogdor.warden") is None:
-        return None
-    watcher: Watcher = importlib.import_module("trogdor.warden").Warden()
-    return watcher
+    warden = Warden()
+    try:
+        return Agent(options, PLATFORM, warden)
+    except BaseException:
+        warden.close()
+        raise
 
 
 async def serve_until_signalled(agent: Agent) -> None:

@@ -14,7 +14,7 @@ from trogdor.agent.fault import InjectFault, Injection
 from trogdor.agent.place import AgentPlace, Places
 from trogdor.agent.work import Json, NoOp, Refused, Work
 from trogdor.agent.worker import Lease, Lives, Worker
-from trogdor.claim.model import CannotInject, Term, Undone
+from trogdor.claim.model import CannotInject, Term
 from trogdor.http.sse import Event, Feed
 from trogdor.instant import NS_PER_MS, Clock, FiringThread
 from trogdor.platform.base import Platform, Scene
@@ -72,8 +72,9 @@ class Workers:
         offset_ns = clock.wall_ns() - now_ns
         left_ms = request.spec.end_ms - now_ms
         term = Term(request.task_id, request.worker_id, now_ns, now_ns + left_ms * NS_PER_MS)
-        work = self._work_of(
-            request.spec, term, self._of.places.own, wall_offset_ns=offset_ns, peers={}, exempt=(caller,)
+        place, asked_ns = self._of.places.own, request.spec.start_ms * NS_PER_MS - offset_ns
+        work = _ended_before(place, term.worker_id, asked_ns, offset_ns) or self._work_of(
+            request.spec, term, place, wall_offset_ns=offset_ns, peers={}, exempt=(caller,)
         )
         worker = Worker(term, request.spec, work, offset_ns)
         self._begin(worker)
@@ -107,12 +108,9 @@ class Workers:
     def _begin_armed(self, request: ArmWorkerRequest, place: AgentPlace) -> Worker:
         term = Term(request.task_id, request.worker_id, request.start_ns, request.end_ns)
         offset_ns = request.wall_offset_ns
-        if (ended := place.ledger.ended.get(request.worker_id)) is not None:
-            work: Work = Refused(CannotInject(_restarted(ended, offset_ns)))
-        else:
-            work = self._work_of(
-                request.spec, term, place, wall_offset_ns=offset_ns, peers=request.peers, exempt=request.exempt
-            )
+        work = _ended_before(place, term.worker_id, term.start_ns, offset_ns) or self._work_of(
+            request.spec, term, place, wall_offset_ns=offset_ns, peers=request.peers, exempt=request.exempt
+        )
         worker = Worker(term, request.spec, work, offset_ns, Lease(request.coordinator, request.lease_ns))
         self._begin(worker)
         return worker
@@ -245,9 +243,16 @@ class Workers:
         return self._workers.get(worker_id)
 
 
-def _restarted(ended: Undone, wall_offset_ns: int) -> str:
-    at = datetime.fromtimestamp((ended.at_ns + wall_offset_ns) / 1e9, UTC)
-    return f"agent restarted; fault ended at {at.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"
+def _ended_before(place: AgentPlace, worker_id: int, asked_ns: int, wall_offset_ns: int) -> Work | None:
+    """What to do about a worker that an earlier epoch of this agent fired: nothing is ever fired twice.
+
+    One asked to start only after that end is another of the same id.
+    """
+    ended = place.ledger.ended.get(worker_id)
+    if ended is None or asked_ns >= ended.at_ns:
+        return None
+    at = datetime.fromtimestamp((ended.at_ns + wall_offset_ns) / 1e9, UTC).isoformat(timespec="milliseconds")
+    return Refused(CannotInject(f"agent restarted; fault ended at {at.replace('+00:00', 'Z')}"))
 
 
 FROZEN = "frozen"
