@@ -1,5 +1,5 @@
 # make demo: on a fresh machine, install what is missing, build, run the main job on a real cluster.
-# make test: the same set-up, then every test. make lint, make bench: as they say.
+# make test: the same set-up, then every test. make lint, make bench, make docs: as they say.
 
 SHELL := /bin/bash
 VENV ?= .venv
@@ -8,7 +8,7 @@ BIN := $(abspath $(VENV))/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-unit test-lab test-kafka bench clean
+.PHONY: help setup demo docs lint test test-unit test-lab test-kafka bench clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -35,6 +35,9 @@ test-lab: setup
 
 test-kafka: setup
 	@tools/share kafka 480 $(PYTEST) -c trogdor/pyproject.toml trogdor/tests/kafka -q
+
+docs: setup
+	$(BIN)/python -m trogdor.cli.reference > docs/commands.md
 
 clean:
 	rm -rf $(VENV) .setup trogdor/dist kibosh/target
