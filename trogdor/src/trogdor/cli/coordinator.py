@@ -22,7 +22,10 @@ def command(
     ] = "",
     state: Annotated[
         Path | None,
-        typer.Option(help="Directory of its store and Unix socket [/var/lib/trogdor/NODE, or below $XDG_STATE_HOME]."),
+        typer.Option(
+            help="Store and socket go to DIR/NODE. Default: /var/lib/trogdor as root, else $XDG_STATE_HOME/trogdor.",
+            metavar="DIR",
+        ),
     ] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log more.")] = False,
 ) -> None:

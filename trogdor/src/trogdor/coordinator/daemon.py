@@ -55,21 +55,21 @@ class Settings:
 
 
 def settings_of(topology: Topology, node_name: str, state: Path | None = None) -> Settings:
-    """Raises ConfigurationError when there is no such node."""
+    """``state`` holds a directory for each node. Raises ConfigurationError when there is no such node."""
     node = topology.nodes.get(node_name)
     if node is None:
         raise ConfigurationError(
             f"no node {node_name!r} in the configuration, only {', '.join(sorted(topology.nodes))}"
         )
-    return Settings(topology, node, state or default_state(node_name))
+    return Settings(topology, node, (state or default_state()) / node_name)
 
 
-def default_state(node_name: str) -> Path:
-    """``/var/lib/trogdor/NODE`` as root, else below ``$XDG_STATE_HOME/trogdor``."""
+def default_state() -> Path:
+    """``/var/lib/trogdor`` as root, else ``$XDG_STATE_HOME/trogdor``."""
     if os.geteuid() == 0:
-        return Path("/var/lib/trogdor") / node_name
+        return Path("/var/lib/trogdor")
     home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
-    return Path(home) / "trogdor" / node_name
+    return Path(home) / "trogdor"
 
 
 class Coordinator:

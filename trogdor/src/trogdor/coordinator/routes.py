@@ -9,8 +9,9 @@ from starlette.responses import Response
 
 from trogdor.coordinator import admission
 from trogdor.coordinator.leases import Leases
+from trogdor.coordinator.reports import is_fault
 from trogdor.coordinator.state import Phase, State, Task
-from trogdor.coordinator.tasks import Tasks, is_fault
+from trogdor.coordinator.tasks import Tasks
 from trogdor.http.app import Endpoint, query_long
 from trogdor.http.sse import EventStream
 from trogdor.wire import messages
@@ -72,7 +73,14 @@ class Routes:
             Endpoint("DELETE", "/coordinator/tasks", self.destroy, "Destroys a task.", query=one_task),
             Endpoint("GET", "/coordinator/tasks", self.list, "Shows tasks.", query=task_filters),
             Endpoint("GET", "/coordinator/tasks/{taskId}", self.show, "Shows one task."),
-            Endpoint("PUT", "/coordinator/shutdown", self.shutdown, "Ends it.", CoordinatorShutdownRequest),
+            Endpoint(
+                "PUT",
+                "/coordinator/shutdown",
+                self.shutdown,
+                "Ends every fault, then the coordinator.",
+                CoordinatorShutdownRequest,
+                may_be_empty=True,
+            ),
             Endpoint("POST", "/coordinator/task/check", self.check, "Finds what is wrong.", CheckTaskRequest),
             Endpoint("POST", "/coordinator/task/plan", self.plan, "What it would do to each node.", CheckTaskRequest),
             Endpoint("GET", "/coordinator/task/children", self.children, "A composite's tasks.", query=one_task),

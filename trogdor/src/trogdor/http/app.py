@@ -40,6 +40,8 @@ class Endpoint:
     body: type[Message] | None = None
     query: Mapping[str, str] | None = None
     """Parameter → what it means, for OpenAPI."""
+    may_be_empty: bool = False
+    """Whether a request without a body stands for a message of defaults."""
 
 
 class HttpError(Exception):
@@ -111,7 +113,9 @@ class Application:
         self._check_host(request)
         endpoint = self._find(request)
         body = None
-        if endpoint.body is not None:
+        if endpoint.body is not None and endpoint.may_be_empty and _has_no_body(request):
+            body = endpoint.body()
+        elif endpoint.body is not None:
             body = read_message(endpoint.body, read_json(await _read_body(request)))
         answer = await endpoint.handle(request, body)
         if isinstance(answer, Response):
@@ -141,6 +145,10 @@ class Application:
         host = _host_of(request.headers.get("host", ""))
         if host not in self.hosts and not _is_address(host):
             raise HttpError(421, f"Unknown Host {host!r}: this daemon answers to {', '.join(sorted(self.hosts))}")
+
+
+def _has_no_body(request: Request) -> bool:
+    return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
 
 
 async def _read_body(request: Request) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from trogdor.client import Conflict, NotFound, Refused
-from trogdor.coordinator import tasks as tasks_module
+from trogdor.coordinator import progress
 from trogdor.coordinator.state import Phase
 from unit.coordinator.conftest import Cluster
 
@@ -91,7 +91,7 @@ async def test_an_armed_task_is_final_when_its_stop_is_answered(pair: Cluster) -
 
 
 async def test_a_task_far_ahead_is_shipped_when_it_is_near(pair: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks_module, "SHIP_AHEAD_NS", 100_000_000)
+    monkeypatch.setattr(progress, "SHIP_AHEAD_NS", 100_000_000)
     await pair.client.create_task("t", noop(startMs=now_ms(pair) + 700, durationMs=1))
     assert set(phases(pair, "t").values()) == {Phase.NEW}
     assert (await pair.done("t"))["status"] == {"node0": "done", "node1": "done"}
@@ -151,7 +151,7 @@ async def test_an_agent_that_comes_late_starts_late(cluster: Cluster) -> None:
 
 
 async def test_a_node_that_stays_away_does_not_wedge_its_task(pair: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks_module, "OVERDUE_NS", 500_000_000)
+    monkeypatch.setattr(progress, "OVERDUE_NS", 500_000_000)
     await pair.client.create_task("t", noop(durationMs=1500))
     await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.RUNNING})
     await pair.agents["node1"].kill()
@@ -163,7 +163,7 @@ async def test_a_node_that_stays_away_does_not_wedge_its_task(pair: Cluster, mon
 async def test_a_stopped_task_whose_agent_is_away_is_final_when_its_lease_has_run_out(
     pair: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks_module, "LEASE_NS", 2_000_000_000)
+    monkeypatch.setattr(progress, "LEASE_NS", 2_000_000_000)
     await pair.client.create_task("t", noop(startMs=now_ms(pair) + 50_000, durationMs=1000))
     await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.ARMED})
     await pair.agents["node1"].kill()
