@@ -31,9 +31,9 @@ def until(true: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) ->
     return value
 
 
-def resolve(lab: Lab, target: str, **arguments: Any) -> dict[str, Any]:
+def resolve(lab: Lab, role: str, **options: Any) -> dict[str, Any]:
     """What the resolver ``kafka`` answers, asked from the coordinator's node."""
-    question = {"resolver": "kafka", "target": target, "arguments": arguments}
+    question = {"resolve": "kafka", "role": role, "options": options}
     asked = json.dumps({"topology": lab.topology(), "questions": [question]})
     told = lab.coordinator.exec([sys.executable, "-m", "trogdor.resolve"], input=asked, check=True).stdout
     answer: dict[str, Any] = json.loads(told)["answers"][0]

@@ -1,31 +1,26 @@
 """From a composite to the specs it is made of: ``expand(spec, topology, answers)``, pure.
 
-What it needs to know of the world it names as a ``Question``; ``trogdor.compose.resolve`` answers.
+What it needs to know of the world it names by ``questions``; ``trogdor.compose.resolve`` has them answered.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trogdor.compose import kafka
+from trogdor.compose.question import Answer, Question
 from trogdor.compose.schedule import fixed
 from trogdor.spec import Spec, SpecError
 from trogdor.spec.composite import SequenceSpec, TargetSpec
+from trogdor.spec.kafka import ControllerSuspendFaultSpec, KafkaFaultSpec
 from trogdor.spec.schedule import FixedScheduleSpec, RandomScheduleSpec
 from trogdor.spec.template import fill
 from trogdor.topology import Topology
 
-COMPOSITES = (FixedScheduleSpec, RandomScheduleSpec, SequenceSpec, TargetSpec)
+COMPOSITES = (FixedScheduleSpec, RandomScheduleSpec, SequenceSpec, TargetSpec, KafkaFaultSpec)
 
-
-@dataclass(frozen=True)
-class Question:
-    """Which nodes have a role, according to a resolver or a command."""
-
-    resolve: str
-    role: str
-    command: tuple[str, ...]
-    options: Mapping[str, Any]
-    deadline_ms: int
+FOLLOW_MS = 250
+"""How often it is asked anew who has a role, while whoever has it is followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +43,29 @@ def is_composite(spec: Spec) -> bool:
     return isinstance(spec, COMPOSITES)
 
 
-def question_of(spec: Spec) -> Question | None:
-    """What has to be known before a spec can be expanded; None: nothing."""
+def questions(spec: Spec, topology: Topology) -> list[Question]:
+    """What has to be known before a spec can be expanded; often nothing."""
+    if isinstance(spec, KafkaFaultSpec):
+        return kafka.questions(spec)
     if not isinstance(spec, TargetSpec):
-        return None
-    return Question(spec.resolve, spec.role, spec.command, spec.options, spec.deadline_ms)
+        return []
+    if spec.command:
+        return [Question("command", "", {"command": spec.command}, spec.deadline_ms)]
+    return [Question(spec.resolve, spec.role, spec.options, spec.deadline_ms)]
 
 
-def expand(spec: Spec, topology: Topology, answers: Sequence[str] = ()) -> list[Part]:
-    """The tasks of a composite, by their start. ``answers`` are the nodes that its question was answered with.
+def is_asked_at_creation(spec: Spec) -> bool:
+    """Whether the questions are asked when the task is made, and not shortly before its start."""
+    return isinstance(spec, KafkaFaultSpec) and spec.ask_at == "creation"
+
+
+def follow_ms(spec: Spec) -> int:
+    """While the task runs its questions are asked again this often, and parts that are new are added; 0: never."""
+    return FOLLOW_MS if isinstance(spec, ControllerSuspendFaultSpec) and spec.follow else 0
+
+
+def expand(spec: Spec, topology: Topology, answers: Sequence[Answer] = ()) -> list[Part]:
+    """The tasks of a composite, by their start. ``answers``: one to each of its questions.
 
     Raises SpecError where they fit nothing.
     """
@@ -67,7 +76,10 @@ def expand(spec: Spec, topology: Topology, answers: Sequence[str] = ()) -> list[
     elif isinstance(spec, SequenceSpec):
         parts = list(_rounds(spec))
     elif isinstance(spec, TargetSpec):
-        parts = [_target(spec, topology, answers)]
+        (question,) = questions(spec, topology)
+        parts = [_target(spec, topology, question, answers[0].nodes)]
+    elif isinstance(spec, KafkaFaultSpec):
+        parts = [Part(0, spec.duration_ms, child.to_json()) for child in kafka.children(spec, answers)]
     else:
         raise SpecError(f"{spec.class_name} is no composite")
     return sorted(parts, key=lambda part: part.at_ms)
@@ -82,12 +94,11 @@ def _rounds(spec: SequenceSpec) -> Iterator[Part]:
                 yield Part(at_ms, min(step.duration_ms, left_ms), step.spec)
 
 
-def _target(spec: TargetSpec, topology: Topology, answers: Sequence[str]) -> Part:
+def _target(spec: TargetSpec, topology: Topology, question: Question, names: Sequence[str]) -> Part:
     agents = topology.agents()
-    asked = " ".join(spec.command) or f"{spec.resolve} ({spec.role})"
-    if not answers:
-        raise SpecError(f"{asked} names no node")
-    if unknown := [name for name in answers if name not in agents]:
-        raise SpecError(f"{asked} names {', '.join(unknown)}: no node with an agent")
-    others = [name for name in agents if name not in answers]
-    return Part(0, spec.duration_ms, fill(spec.spec, list(answers), others))
+    if not names:
+        raise SpecError(f"{question.words} names no node")
+    if unknown := [name for name in names if name not in agents]:
+        raise SpecError(f"{question.words} names {', '.join(unknown)}: no node with an agent")
+    others = [name for name in agents if name not in names]
+    return Part(0, spec.duration_ms, fill(spec.spec, list(names), others))

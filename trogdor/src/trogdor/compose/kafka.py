@@ -1,10 +1,10 @@
 """Faults of Kafka as general faults of the nodes that play a part in it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from trogdor.compose.composite import Answer, Composite, Question, register
-from trogdor.spec import Spec
+from trogdor.compose.question import Answer, Question
+from trogdor.spec import Spec, SpecError
 from trogdor.spec.files import FilesUnreadableFaultSpec
 from trogdor.spec.kafka import (
     ControllerPartitionFaultSpec,
@@ -18,10 +18,6 @@ from trogdor.spec.kafka import (
 )
 from trogdor.spec.network import CutLinksFaultSpec, Link
 from trogdor.spec.process import ProcessMatch, ProcessPauseFaultSpec
-from trogdor.topology import Topology
-
-FOLLOW_MS = 250
-"""How often it is asked anew who the controller is, while one is followed."""
 
 Answers = Sequence[Answer]
 
@@ -61,14 +57,14 @@ def servers_cut_off(clients: Sequence[str], servers: Sequence[str], port: int, d
     return links
 
 
-def _leader_questions(spec: PartitionLeaderFaultSpec, topology: Topology) -> list[Question]:
+def _leader_questions(spec: PartitionLeaderFaultSpec) -> list[Question]:
     asked = [_ask(spec, "leader", topic=spec.topic, partition=spec.partition)]
     if spec.action == "isolate":
         asked.append(_ask(spec, "followers", topic=spec.topic, partition=spec.partition))
     return asked
 
 
-def _leader_children(spec: PartitionLeaderFaultSpec, topology: Topology, answers: Answers) -> list[Spec]:
+def _leader_children(spec: PartitionLeaderFaultSpec, answers: Answers) -> list[Spec]:
     leader = answers[0].nodes
     if spec.action == "suspend":
         return _suspended(leader, spec.java_main)
@@ -81,68 +77,66 @@ def _leader_children(spec: PartitionLeaderFaultSpec, topology: Topology, answers
     return _cut([_to_port(follower, leader[0], spec.port) for follower in answers[1].nodes])
 
 
-def _isr_questions(spec: IsrShrinkFaultSpec, topology: Topology) -> list[Question]:
+def _isr_questions(spec: IsrShrinkFaultSpec) -> list[Question]:
     named = {"topic": spec.topic, "partition": spec.partition}
     return [_ask(spec, "leader", **named), _ask(spec, "in-sync-followers", **named)]
 
 
-def _isr_children(spec: IsrShrinkFaultSpec, topology: Topology, answers: Answers) -> list[Spec]:
+def _isr_children(spec: IsrShrinkFaultSpec, answers: Answers) -> list[Spec]:
     (leader,), followers = answers[0].nodes, sorted(answers[1].nodes)
     return _cut([_to_port(follower, leader, spec.port) for follower in followers[spec.keep - 1 :]])
-
-
-def _coordinator_questions(spec: CoordinatorSuspendFaultSpec, topology: Topology) -> list[Question]:
-    return [_ask(spec, "coordinator", group=spec.group, transactionalId=spec.transactional_id)]
 
 
 def _named_or_asked(spec: KafkaFaultSpec, named: Sequence[str], target: str) -> list[Question]:
     return [] if named else [_ask(spec, target)]
 
 
-def _zookeeper_children(spec: ZooKeeperPartitionFaultSpec, topology: Topology, answers: Answers) -> list[Spec]:
+def _zookeeper_children(spec: ZooKeeperPartitionFaultSpec, answers: Answers) -> list[Spec]:
     brokers = spec.node_names or answers[0].nodes
     return _cut(servers_cut_off(brokers, spec.zookeeper_nodes, spec.port, spec.direction))
 
 
-def _controller_questions(spec: ControllerPartitionFaultSpec, topology: Topology) -> list[Question]:
+def _controller_questions(spec: ControllerPartitionFaultSpec) -> list[Question]:
     return [
         *_named_or_asked(spec, spec.node_names, "brokers"),
         *_named_or_asked(spec, spec.controller_nodes, "voters"),
     ]
 
 
-def _controller_children(spec: ControllerPartitionFaultSpec, topology: Topology, answers: Answers) -> list[Spec]:
+def _controller_children(spec: ControllerPartitionFaultSpec, answers: Answers) -> list[Spec]:
     brokers = spec.node_names or answers[0].nodes
     controllers = spec.controller_nodes or answers[-1].nodes
     return _cut(servers_cut_off(brokers, controllers, spec.port, spec.direction))
 
 
-def _at_creation(spec: KafkaFaultSpec) -> bool:
-    return spec.ask_at == "creation"
-
-
-for _composite in (
-    Composite(
-        ControllerSuspendFaultSpec,
-        lambda spec, topology: [_ask(spec, "controller", zookeeper=spec.zookeeper)],
-        lambda spec, topology, answers: _suspended(answers[0].nodes, spec.java_main),
-        again_ms=lambda spec: FOLLOW_MS if spec.follow else 0,
-        ask_at_creation=_at_creation,
+FAULTS: dict[type[Spec], tuple[Callable[[Any], list[Question]], Callable[[Any, Answers], list[Spec]]]] = {
+    ControllerSuspendFaultSpec: (
+        lambda spec: [_ask(spec, "controller", zookeeper=spec.zookeeper)],
+        lambda spec, answers: _suspended(answers[0].nodes, spec.java_main),
     ),
-    Composite(PartitionLeaderFaultSpec, _leader_questions, _leader_children, ask_at_creation=_at_creation),
-    Composite(IsrShrinkFaultSpec, _isr_questions, _isr_children, ask_at_creation=_at_creation),
-    Composite(
-        CoordinatorSuspendFaultSpec,
-        _coordinator_questions,
-        lambda spec, topology, answers: _suspended(answers[0].nodes, spec.java_main),
-        ask_at_creation=_at_creation,
+    PartitionLeaderFaultSpec: (_leader_questions, _leader_children),
+    IsrShrinkFaultSpec: (_isr_questions, _isr_children),
+    CoordinatorSuspendFaultSpec: (
+        lambda spec: [_ask(spec, "coordinator", group=spec.group, transactionalId=spec.transactional_id)],
+        lambda spec, answers: _suspended(answers[0].nodes, spec.java_main),
     ),
-    Composite(
-        ZooKeeperPartitionFaultSpec,
-        lambda spec, topology: _named_or_asked(spec, spec.node_names, "brokers"),
+    ZooKeeperPartitionFaultSpec: (
+        lambda spec: _named_or_asked(spec, spec.node_names, "brokers"),
         _zookeeper_children,
-        ask_at_creation=_at_creation,
     ),
-    Composite(ControllerPartitionFaultSpec, _controller_questions, _controller_children, ask_at_creation=_at_creation),
-):
-    register(_composite)
+    ControllerPartitionFaultSpec: (_controller_questions, _controller_children),
+}
+"""For each fault what must be asked, and the general faults that the answers make of it."""
+
+
+def questions(spec: KafkaFaultSpec) -> list[Question]:
+    """Which nodes must be known before ``children``; none where the spec names them."""
+    return FAULTS[type(spec)][0](spec)
+
+
+def children(spec: KafkaFaultSpec, answers: Answers) -> list[Spec]:
+    """The general faults, without times. Raises SpecError when the answers leave nothing to do."""
+    made = FAULTS[type(spec)][1](spec, answers)
+    if not made:
+        raise SpecError(f"there is nothing to do: {'; '.join(answer.how for answer in answers)}")
+    return made

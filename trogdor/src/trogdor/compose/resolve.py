@@ -1,50 +1,48 @@
-"""Questions about the world, answered by a short-lived child process: ``python -m trogdor.compose.resolve``.
+"""Has questions answered by a short-lived child process, ``python -m trogdor.resolve``.
 
-A resolver is ``resolve(topology, role, options) -> names of nodes``, found by its name among the entry points
-``trogdor.resolvers``. It may be slow, crash or hang: the child is ended at its deadline.
+A resolver may be slow, crash or hang: the child, with all that it started, is ended at its deadline.
 """
 
 import asyncio
 import json
+import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from contextlib import suppress
-from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-from trogdor.compose.expand import Question
-from trogdor.topology import Topology, topology_of
+from trogdor.compose.question import Answer, Question
 
-MAX_ANSWER_BYTES = 1 << 20
-GROUP = "trogdor.resolvers"
-BUILT_IN = {"etcd": "trogdor.compose.etcd:resolve"}
-
-Resolver = Callable[[Topology, str, Mapping[str, Any]], list[str]]
+SOURCE = Path(__file__).resolve().parents[2]
 
 
 class Unresolved(Exception):
-    """A question without an answer; says who was asked and why there is none."""
+    """Questions without an answer; says who was asked and why there is none."""
 
 
-async def resolve(question: Question, topology: dict[str, Any]) -> list[str]:
-    """The nodes that are the answer; ``topology`` as in the configuration file. Raises Unresolved."""
-    if question.command:
-        argv, given = list(question.command), ""
-    else:
-        argv = [sys.executable, "-m", "trogdor.compose.resolve"]
-        asked = {"resolve": question.resolve, "role": question.role, "options": dict(question.options)}
-        given = json.dumps({**asked, "topology": topology})
-    who = " ".join(question.command) or question.resolve
-    output = await _run(argv, given, who, question.deadline_ms / 1000)
-    return list(dict.fromkeys(output.decode(errors="replace").split()))
+async def resolve(questions: Sequence[Question], topology: dict[str, Any]) -> list[Answer]:
+    """An answer to each question; ``topology`` as in the configuration file. Raises Unresolved."""
+    asked = [{"resolve": each.resolve, "role": each.role, "options": dict(each.options)} for each in questions]
+    given = json.dumps({"topology": topology, "questions": asked})
+    deadline_ms = max((question.deadline_ms for question in questions), default=0)
+    who = ", ".join(question.words for question in questions)
+    told = json.loads(await _run(given, who, deadline_ms / 1000))["answers"]
+    if failures := [
+        f"{each.words}: {told['error']}" for each, told in zip(questions, told, strict=True) if "error" in told
+    ]:
+        raise Unresolved("; ".join(failures))
+    return [Answer(tuple(each["nodes"]), each["how"], each["epoch"], each["tookMs"]) for each in told]
 
 
-async def _run(argv: list[str], given: str, who: str, deadline_s: float) -> bytes:
+async def _run(given: str, who: str, deadline_s: float) -> bytes:
     pipe = asyncio.subprocess.PIPE
-    try:
-        process = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, stderr=pipe)
-    except OSError as error:
-        raise Unresolved(f"{who}: {error.strerror}") from None
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "trogdor.resolve", stdin=pipe, stdout=pipe, stderr=pipe, env=environment,
+        start_new_session=True,
+    )  # fmt: skip
     try:
         async with asyncio.timeout(deadline_s):
             output, complaint = await process.communicate(given.encode())
@@ -52,33 +50,9 @@ async def _run(argv: list[str], given: str, who: str, deadline_s: float) -> byte
         raise Unresolved(f"{who}: no answer within {deadline_s:g} s") from None
     finally:
         with suppress(ProcessLookupError):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
     if process.returncode:
         last = complaint.decode(errors="replace").strip().splitlines()[-1:]
         raise Unresolved(f"{who}: ended with {process.returncode}" + (f": {last[0]}" if last else ""))
-    return output[:MAX_ANSWER_BYTES]
-
-
-def find(name: str) -> Resolver:
-    """A resolver by its name. Raises LookupError with the names there are."""
-    found = {point.name: point for point in metadata.entry_points(group=GROUP)}
-    if name in BUILT_IN:
-        return metadata.EntryPoint(name, BUILT_IN[name], GROUP).load()  # type: ignore[no-any-return]
-    if name not in found:
-        raise LookupError(f"no resolver {name!r}, only {', '.join(sorted({*found, *BUILT_IN}))}")
-    return found[name].load()  # type: ignore[no-any-return]
-
-
-def main() -> None:
-    """Answers one question from standard input: node names, one a line."""
-    asked = json.load(sys.stdin)
-    try:
-        names = find(asked["resolve"])(topology_of(asked["topology"]), asked["role"], asked["options"])
-    except Exception as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    print("\n".join(names))
-
-
-if __name__ == "__main__":
-    main()
+    return output

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from trogdor.compose.expand import Part, expand, question_of
+from trogdor.compose.expand import Part, expand, follow_ms, is_asked_at_creation, questions
+from trogdor.compose.question import Answer
 from trogdor.compose.resolve import Unresolved, resolve
 from trogdor.coordinator.state import State, Task
 from trogdor.instant import NS_PER_MS, NS_PER_S
@@ -32,10 +33,12 @@ class _Plan:
     is_known: bool = False
     alarm: asyncio.TimerHandle | None = None
     asking: "asyncio.Task[None] | None" = None
+    follows: bool = False
+    """More parts may be found out."""
 
     @property
     def is_exhausted(self) -> bool:
-        return self.is_known and self.next >= len(self.parts)
+        return self.is_known and not self.follows and self.next >= len(self.parts)
 
 
 class Composites:
@@ -51,12 +54,13 @@ class Composites:
         if parent.state is State.STOPPING:
             plan.is_known = True
             self._tasks.advance(parent)
-        elif question_of(parent.spec) is None:
+        elif not questions(parent.spec, self._tasks.topology):
             self._expand(parent, plan, [])
         elif parent.children:  # asked and answered before a restart
             plan.is_known = True
         else:
-            self._at(plan, parent.start_boot_ns - ASK_AHEAD_NS, lambda: self._start_asking(parent, plan))
+            ahead_ns = parent.start_boot_ns if is_asked_at_creation(parent.spec) else ASK_AHEAD_NS
+            self._at(plan, parent.start_boot_ns - ahead_ns, lambda: self._start_asking(parent, plan))
 
     def _at(self, plan: _Plan, instant_ns: int, call: Any) -> None:
         wait_s = max(0.0, (instant_ns - self._tasks.clock.boot_ns()) / NS_PER_S)
@@ -68,17 +72,23 @@ class Composites:
         plan.asking = asyncio.create_task(self._ask(parent, plan))
 
     async def _ask(self, parent: Task, plan: _Plan) -> None:
-        question = question_of(parent.spec)
-        assert question is not None
         try:
-            answers = await resolve(question, document_of(self._tasks.topology))
+            answers = await self._answers(parent)
         except Unresolved as error:
             self._fail(parent, plan, str(error))
             return
-        self._tasks.events.emit("resolved", taskId=parent.id, nodes=answers)
         self._expand(parent, plan, answers)
 
-    def _expand(self, parent: Task, plan: _Plan, answers: list[str]) -> None:
+    async def _answers(self, parent: Task) -> list[Answer]:
+        asked = questions(parent.spec, self._tasks.topology)
+        answers = await resolve(asked, document_of(self._tasks.topology))
+        parent.found = [answer.to_json(question) for question, answer in zip(asked, answers, strict=True)]
+        parent.touch()
+        names = list(dict.fromkeys(name for answer in answers for name in answer.nodes))
+        self._tasks.events.emit("resolved", taskId=parent.id, nodes=names, found=parent.found)
+        return answers
+
+    def _expand(self, parent: Task, plan: _Plan, answers: list[Answer]) -> None:
         try:
             plan.parts = expand(parent.spec, self._tasks.topology, answers)
         except SpecError as error:
@@ -86,7 +96,32 @@ class Composites:
             return
         plan.is_known = True
         plan.next = len(parent.children or [])
+        if every_ms := follow_ms(parent.spec):
+            plan.follows = True
+            plan.asking = asyncio.create_task(self._follow(parent, plan, every_ms / 1000))
         self._make_those_near(parent, plan)
+
+    async def _follow(self, parent: Task, plan: _Plan, every_s: float) -> None:
+        """Asks again and again until the composite's end; what is new then is made at once, to the same end."""
+        clock = self._tasks.clock
+        while (left_ns := parent.end_boot_ns - clock.boot_ns()) > 0:
+            await asyncio.sleep(min(every_s, left_ns / NS_PER_S))
+            if clock.boot_ns() < parent.start_boot_ns:
+                continue
+            try:
+                parts = expand(parent.spec, self._tasks.topology, await self._answers(parent))
+            except (Unresolved, SpecError):
+                continue  # nobody has the role at present, or nobody can say so
+            at_ms = max(0, -(-(clock.boot_ns() - parent.start_boot_ns) // NS_PER_MS))
+            known = [part.document for part in plan.parts]
+            plan.parts += [
+                Part(at_ms, max(part.duration_ms - at_ms, 1), part.document)
+                for part in parts
+                if part.document not in known
+            ]
+            self._make_those_near(parent, plan)
+        plan.follows = False
+        self._tasks.advance(parent)
 
     def _fail(self, parent: Task, plan: _Plan, error: str) -> None:
         plan.is_known = True
@@ -95,7 +130,7 @@ class Composites:
 
     def _make_those_near(self, parent: Task, plan: _Plan) -> None:
         near_ns = self._tasks.clock.boot_ns() + self._tasks.ship_ahead_ns
-        while not plan.is_exhausted and parent.start_boot_ns + plan.parts[plan.next].at_ms * NS_PER_MS <= near_ns:
+        while plan.next < len(plan.parts) and self._instant_ns(parent, plan) <= near_ns:
             part = plan.parts[plan.next]
             plan.next += 1
             try:
@@ -104,10 +139,13 @@ class Composites:
                 parent.error = parent.error or str(error)
                 continue
             self._tasks.create_child(parent, plan.next - 1, spec)
-        if not plan.is_exhausted:
-            at_ns = parent.start_boot_ns + plan.parts[plan.next].at_ms * NS_PER_MS - self._tasks.ship_ahead_ns
+        if plan.next < len(plan.parts):
+            at_ns = self._instant_ns(parent, plan) - self._tasks.ship_ahead_ns
             self._at(plan, at_ns, lambda: self._make_those_near(parent, plan))
         self._tasks.advance(parent)
+
+    def _instant_ns(self, parent: Task, plan: _Plan) -> int:
+        return parent.start_boot_ns + plan.parts[plan.next].at_ms * NS_PER_MS
 
     def is_over(self, parent: Task) -> bool:
         """Whether every child there will be is final."""
@@ -118,7 +156,7 @@ class Composites:
     def end(self, parent: Task) -> None:
         """No further child is made."""
         plan = self._plans.setdefault(parent.seq, _Plan())
-        plan.is_known, plan.parts = True, []
+        plan.is_known, plan.parts, plan.follows = True, [], False
         for pending in (plan.alarm, plan.asking):
             if pending is not None:
                 pending.cancel()

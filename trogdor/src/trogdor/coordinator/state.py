@@ -100,6 +100,8 @@ class Task:
     workers: dict[str, Worker] = field(default_factory=dict)
     children: "list[Task] | None" = None
     """For a composite, its tasks once they are known."""
+    found: list[dict[str, Any]] | None = None
+    """For a composite whose nodes were asked for, whom it hit and how that was found, as asked last."""
     _spec: Spec | None = None
     _shown: bytes | None = None
     _named: bytes | None = None
@@ -155,7 +157,8 @@ class Task:
     def status(self) -> Json:
         """One node: its worker's own; many: node → status. A composite shows its children, by id."""
         if self.children is not None:
-            return {"children": {child.id: json.loads(child.shown()) for child in self.children}}
+            found = {"found": self.found} if self.found else {}
+            return {**found, "children": {child.id: json.loads(child.shown()) for child in self.children}}
         if len(self.workers) == 1:
             return next(iter(self.workers.values())).status
         return {node: worker.status for node, worker in sorted(self.workers.items())}

@@ -1,6 +1,6 @@
 """Who is it now? Resolvers name the nodes that play a part at this moment: a leader, a controller, a primary.
 
-A resolver is a function ``resolve(target, arguments, topology)`` that asks the system itself. It is found by name:
+A resolver is a function ``resolve(topology, role, options)`` that asks the system itself. It is found by name:
 those here, or an entry point of the group ``trogdor.resolvers``. They are asked in a short-lived process of their
 own, ``python -m trogdor.resolve``; what is imported here must be quick to import.
 """
@@ -40,8 +40,8 @@ class Found:
     """The system's own count of changes of the part (controller epoch, leader epoch, term), where it has one."""
 
 
-Arguments = Mapping[str, Any]
-Resolver = Callable[[str, Arguments, Topology], Found]
+Options = Mapping[str, Any]
+Resolver = Callable[[Topology, str, Options], Found]
 
 
 def find(name: str) -> Resolver:

@@ -1,4 +1,4 @@
-"""Answers questions: ``{"questions": [{resolver, target, arguments}], "topology": {…}}`` on standard input.
+"""Answers questions: ``{"questions": [{resolve, role, options}], "topology": {…}}`` on standard input.
 
 Writes ``{"answers": [{nodes, how, epoch, tookMs} or {error, tookMs}]}``; always exits 0 when it could read the input.
 """
@@ -18,7 +18,7 @@ def answer(question: dict[str, Any], topology: Topology) -> dict[str, Any]:
     """The answer to one question; a failure is an answer too."""
     began = time.monotonic()
     try:
-        found = find(question["resolver"])(question["target"], question.get("arguments", {}), topology)
+        found = find(question["resolve"])(topology, question["role"], question.get("options", {}))
         told: dict[str, Any] = {"nodes": list(found.nodes), "how": found.how, "epoch": found.epoch}
     except CannotResolve as failure:
         told = {"error": str(failure)}

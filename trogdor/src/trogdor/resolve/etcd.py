@@ -1,27 +1,27 @@
 """etcd: the leader, the followers, a minority or a majority of the members.
 
 A minority or majority is of the nodes that have a member, the leader among them unless ``with`` is ``followers``.
-Arguments: ``endpoints`` (``n1:2379,…``; else every node is asked at 2379), ``timeoutMs``.
+Options: ``endpoints`` (``n1:2379,…``; else every node is asked at 2379), ``timeoutMs``.
 """
 
 import http.client
 import json
 from typing import Any
 
-from trogdor.resolve import DEFAULT_TIMEOUT_S, Arguments, CannotResolve, Found, ask_all, ends, node_at
+from trogdor.resolve import DEFAULT_TIMEOUT_S, CannotResolve, Found, Options, ask_all, ends, node_at
 from trogdor.topology import Topology
 
 PORT = 2379
-TARGETS = ("leader", "followers", "minority", "majority", "members")
+ROLES = ("leader", "followers", "minority", "majority", "members")
 MAX_ANSWER_BYTES = 1 << 20
 
 
-def resolve(target: str, arguments: Arguments, topology: Topology) -> Found:
+def resolve(topology: Topology, role: str, options: Options) -> Found:
     """The nodes whose members play this part now. Raises CannotResolve."""
-    if target not in TARGETS:
-        raise CannotResolve(f"etcd knows no target {target!r}: there are {', '.join(TARGETS)}")
-    timeout_s = arguments.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000
-    asked = ends(arguments.get("endpoints"), topology, PORT)
+    if role not in ROLES:
+        raise CannotResolve(f"etcd knows no role {role!r}: there are {', '.join(ROLES)}")
+    timeout_s = options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000
+    asked = ends(options.get("endpoints"), topology, PORT)
 
     def ask(host: str, port: int) -> dict[str, Any]:
         return _status(host, port, timeout_s)
@@ -36,20 +36,20 @@ def resolve(target: str, arguments: Arguments, topology: Topology) -> Found:
     leader = max(leaders, key=lambda name: int(leaders[name]["raftTerm"]))
     term = int(leaders[leader]["raftTerm"])
     how = f"status of {len(members)} members: {leader} leads term {term}"
-    return Found(_chosen(target, arguments, leader, sorted(members)), how, term)
+    return Found(_chosen(role, options, leader, sorted(members)), how, term)
 
 
-def _chosen(target: str, arguments: Arguments, leader: str, members: list[str]) -> tuple[str, ...]:
+def _chosen(role: str, options: Options, leader: str, members: list[str]) -> tuple[str, ...]:
     followers = [name for name in members if name != leader]
-    if target == "leader":
+    if role == "leader":
         return (leader,)
-    if target == "followers":
+    if role == "followers":
         return tuple(followers)
-    if target == "members":
+    if role == "members":
         return tuple(members)
     majority = len(members) // 2 + 1
-    count = majority if target == "majority" else len(members) - majority
-    order = [*followers, leader] if arguments.get("with") == "followers" else [leader, *followers]
+    count = majority if role == "majority" else len(members) - majority
+    order = [*followers, leader] if options.get("with") == "followers" else [leader, *followers]
     if count == 0:
         raise CannotResolve(f"{len(members)} members have no minority")
     return tuple(sorted(order[:count]))

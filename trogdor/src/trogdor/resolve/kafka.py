@@ -1,6 +1,6 @@
 """Kafka: the active controller, a partition's leader or followers, the coordinator of a group or a transaction.
 
-| target | arguments | who |
+| role | options | who |
 |---|---|---|
 | ``controller`` | | KRaft: the leader that DescribeQuorum names |
 | ``controller`` | ``zookeeper`` | with ZooKeeper: who holds /controller |
@@ -21,7 +21,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from trogdor.resolve import DEFAULT_TIMEOUT_S, Arguments, CannotResolve, Found, ask_all, ends, node_at
+from trogdor.resolve import DEFAULT_TIMEOUT_S, CannotResolve, Found, Options, ask_all, ends, node_at
 from trogdor.resolve.kafka_protocol import Connection, Metadata, Partition, Quorum
 from trogdor.topology import Topology
 
@@ -31,18 +31,18 @@ ZOOKEEPER_TIMEOUT_S = 5.0
 Answer = TypeVar("Answer")
 
 
-def resolve(target: str, arguments: Arguments, topology: Topology) -> Found:
+def resolve(topology: Topology, role: str, options: Options) -> Found:
     """The nodes that play this part in a cluster now. Raises CannotResolve."""
-    if target not in TARGETS:
-        raise CannotResolve(f"kafka knows no target {target!r}: there are {', '.join(TARGETS)}")
-    return TARGETS[target](arguments, topology)
+    if role not in ROLES:
+        raise CannotResolve(f"kafka knows no role {role!r}: there are {', '.join(ROLES)}")
+    return ROLES[role](topology, options)
 
 
-def _ask(arguments: Arguments, topology: Topology, question: Callable[[Connection], Answer]) -> tuple[str, Answer]:
+def _ask(topology: Topology, options: Options, question: Callable[[Connection], Answer]) -> tuple[str, Answer]:
     """The first broker that answers, and its answer."""
-    asked = ends(arguments.get("bootstrapServers"), topology, PORT)
-    timeout_s = arguments.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000
-    tls = ssl.create_default_context(cafile=arguments["caFile"]) if arguments.get("caFile") else None
+    asked = ends(options.get("bootstrapServers"), topology, PORT)
+    timeout_s = options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000
+    tls = ssl.create_default_context(cafile=options["caFile"]) if options.get("caFile") else None
 
     def ask(host: str, port: int) -> Answer:
         with Connection(host, port, timeout_s, tls) as connection:
@@ -54,50 +54,50 @@ def _ask(arguments: Arguments, topology: Topology, question: Callable[[Connectio
     raise CannotResolve(f"no broker answers: {'; '.join(failures) or 'there is none to ask'}")
 
 
-def _quorum(arguments: Arguments, topology: Topology) -> tuple[str, Quorum, dict[int, str]]:
+def _quorum(topology: Topology, options: Options) -> tuple[str, Quorum, dict[int, str]]:
     """Who answered, the quorum, and the node of each of its members."""
 
     def both(connection: Connection) -> tuple[Quorum, Metadata | None]:
         quorum = connection.quorum()
         return quorum, None if quorum.leader in quorum.nodes else connection.metadata()
 
-    asked, (quorum, metadata) = _ask(arguments, topology, both)
+    asked, (quorum, metadata) = _ask(topology, options, both)
     members = {**(metadata.brokers if metadata else {}), **quorum.nodes}
     return asked, quorum, {number: member.host for number, member in members.items()}
 
 
-def _controller(arguments: Arguments, topology: Topology) -> Found:
-    if arguments.get("zookeeper"):
-        return _zookeeper_controller(arguments, topology)
-    asked, quorum, hosts = _quorum(arguments, topology)
+def _controller(topology: Topology, options: Options) -> Found:
+    if options.get("zookeeper"):
+        return _zookeeper_controller(topology, options)
+    asked, quorum, hosts = _quorum(topology, options)
     if quorum.leader not in hosts:
         raise CannotResolve(f"{asked}: the quorum has no leader at present")
     how = f"DescribeQuorum at {asked}: leader {quorum.leader} of epoch {quorum.epoch}"
     return Found((node_at(hosts[quorum.leader], topology),), how, quorum.epoch)
 
 
-def _standby(arguments: Arguments, topology: Topology) -> Found:
-    asked, quorum, hosts = _quorum(arguments, topology)
+def _standby(topology: Topology, options: Options) -> Found:
+    asked, quorum, hosts = _quorum(topology, options)
     nodes = sorted(node_at(hosts[voter], topology) for voter in quorum.voters if voter != quorum.leader)
     how = f"DescribeQuorum at {asked}: voters {list(quorum.voters)} but leader {quorum.leader}"
     return Found(tuple(nodes), how, quorum.epoch)
 
 
-def _voters(arguments: Arguments, topology: Topology) -> Found:
-    asked, quorum, hosts = _quorum(arguments, topology)
+def _voters(topology: Topology, options: Options) -> Found:
+    asked, quorum, hosts = _quorum(topology, options)
     nodes = sorted(node_at(hosts[voter], topology) for voter in quorum.voters)
     return Found(tuple(nodes), f"DescribeQuorum at {asked}: voters {list(quorum.voters)}", quorum.epoch)
 
 
-def _zookeeper_controller(arguments: Arguments, topology: Topology) -> Found:
+def _zookeeper_controller(topology: Topology, options: Options) -> Found:
     from kazoo.client import KazooClient
     from kazoo.exceptions import KazooException, NoNodeError
     from kazoo.handlers.threading import KazooTimeoutError
 
-    servers = ",".join(f"{host}:{port}" for host, port in ends(arguments["zookeeper"], topology, 2181))
+    servers = ",".join(f"{host}:{port}" for host, port in ends(options["zookeeper"], topology, 2181))
     client = KazooClient(servers, timeout=ZOOKEEPER_TIMEOUT_S, read_only=True)
     try:
-        client.start(arguments.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000)
+        client.start(options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000)
         number = json.loads(client.get("/controller")[0])["brokerid"]
         epoch = int(client.get("/controller_epoch")[0])
         broker = json.loads(client.get(f"/brokers/ids/{number}")[0])
@@ -115,9 +115,9 @@ def _host(broker: dict[str, Any]) -> str:
     return str(broker["endpoints"][0]).partition("://")[2].rpartition(":")[0].strip("[]")
 
 
-def _partition(arguments: Arguments, topology: Topology) -> tuple[str, Partition, Metadata]:
-    topic, number = arguments["topic"], int(arguments.get("partition", 0))
-    asked, metadata = _ask(arguments, topology, lambda connection: connection.metadata(topic))
+def _partition(topology: Topology, options: Options) -> tuple[str, Partition, Metadata]:
+    topic, number = options["topic"], int(options.get("partition", 0))
+    asked, metadata = _ask(topology, options, lambda connection: connection.metadata(topic))
     partition = metadata.partitions.get((topic, number))
     if partition is None:
         raise CannotResolve(f"{asked}: {topic} has no partition {number}")
@@ -128,32 +128,32 @@ def _partition(arguments: Arguments, topology: Topology) -> tuple[str, Partition
     )
 
 
-def _leader(arguments: Arguments, topology: Topology) -> Found:
-    how, partition, metadata = _partition(arguments, topology)
+def _leader(topology: Topology, options: Options) -> Found:
+    how, partition, metadata = _partition(topology, options)
     if partition.leader not in metadata.brokers:
         raise CannotResolve(f"{how}: it has no leader at present")
     return Found(_nodes([partition.leader], metadata, topology), how, partition.leader_epoch)
 
 
-def _followers(arguments: Arguments, topology: Topology, in_sync: bool = False) -> Found:
-    how, partition, metadata = _partition(arguments, topology)
+def _followers(topology: Topology, options: Options, in_sync: bool = False) -> Found:
+    how, partition, metadata = _partition(topology, options)
     ids = partition.in_sync if in_sync else partition.replicas
     others = [number for number in ids if number != partition.leader and number in metadata.brokers]
     return Found(_nodes(others, metadata, topology), how, partition.leader_epoch)
 
 
-def _coordinator(arguments: Arguments, topology: Topology) -> Found:
-    kind, name = ("group", "group") if arguments.get("group") else ("transaction", "transactionalId")
-    if not arguments.get(name):
+def _coordinator(topology: Topology, options: Options) -> Found:
+    kind, name = ("group", "group") if options.get("group") else ("transaction", "transactionalId")
+    if not options.get(name):
         raise CannotResolve("a coordinator is one of a group or of a transactionalId: give one of them")
-    asked, broker = _ask(arguments, topology, lambda connection: connection.coordinator(kind, arguments[name]))
-    how = f"FindCoordinator at {asked}: broker {broker.id} coordinates {kind} {arguments[name]}"
+    asked, broker = _ask(topology, options, lambda connection: connection.coordinator(kind, options[name]))
+    how = f"FindCoordinator at {asked}: broker {broker.id} coordinates {kind} {options[name]}"
     return Found((node_at(broker.host, topology),), how)
 
 
-def _brokers(arguments: Arguments, topology: Topology) -> Found:
-    asked, metadata = _ask(arguments, topology, lambda connection: connection.metadata())
-    wanted = [int(arguments["id"])] if "id" in arguments else sorted(metadata.brokers)
+def _brokers(topology: Topology, options: Options) -> Found:
+    asked, metadata = _ask(topology, options, lambda connection: connection.metadata())
+    wanted = [int(options["id"])] if "id" in options else sorted(metadata.brokers)
     if missing := [number for number in wanted if number not in metadata.brokers]:
         raise CannotResolve(f"{asked}: there is no broker {missing[0]}; there are {sorted(metadata.brokers)}")
     return Found(_nodes(wanted, metadata, topology), f"Metadata at {asked}: brokers {wanted}")
@@ -163,13 +163,13 @@ def _nodes(ids: list[int], metadata: Metadata, topology: Topology) -> tuple[str,
     return tuple(node_at(metadata.brokers[number].host, topology) for number in ids)
 
 
-TARGETS: dict[str, Callable[[Arguments, Topology], Found]] = {
+ROLES: dict[str, Callable[[Topology, Options], Found]] = {
     "controller": _controller,
     "standby": _standby,
     "voters": _voters,
     "leader": _leader,
     "followers": _followers,
-    "in-sync-followers": lambda arguments, topology: _followers(arguments, topology, in_sync=True),
+    "in-sync-followers": lambda topology, options: _followers(topology, options, in_sync=True),
     "coordinator": _coordinator,
     "broker": _brokers,
     "brokers": _brokers,

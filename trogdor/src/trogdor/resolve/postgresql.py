@@ -1,32 +1,32 @@
 """PostgreSQL: the primary, or a replica.
 
-Arguments: ``hosts`` (``n1:5432,…``; else every node is asked at 5432), ``user``, ``database``, ``password``,
+Options: ``hosts`` (``n1:5432,…``; else every node is asked at 5432), ``user``, ``database``, ``password``,
 ``timeoutMs``. The role must be allowed to connect; ``pg_is_in_recovery()`` needs no further right.
 """
 
-from trogdor.resolve import DEFAULT_TIMEOUT_S, Arguments, CannotResolve, Found, ask_all, ends, node_at
+from trogdor.resolve import DEFAULT_TIMEOUT_S, CannotResolve, Found, Options, ask_all, ends, node_at
 from trogdor.topology import Topology
 
 PORT = 5432
-TARGETS = ("primary", "replica", "replicas")
+ROLES = ("primary", "replica", "replicas")
 
 
-def resolve(target: str, arguments: Arguments, topology: Topology) -> Found:
+def resolve(topology: Topology, role: str, options: Options) -> Found:
     """The nodes whose server plays this part now. Raises CannotResolve."""
-    if target not in TARGETS:
-        raise CannotResolve(f"postgresql knows no target {target!r}: there are {', '.join(TARGETS)}")
+    if role not in ROLES:
+        raise CannotResolve(f"postgresql knows no role {role!r}: there are {', '.join(ROLES)}")
     try:
         import psycopg
     except ImportError:
         raise CannotResolve("the resolver postgresql needs psycopg: pip install 'pytrogdor[postgresql]'") from None
-    timeout_s = max(round(arguments.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000), 1)
-    asked = ends(arguments.get("hosts"), topology, PORT)
+    timeout_s = max(round(options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000), 1)
+    asked = ends(options.get("hosts"), topology, PORT)
 
     def in_recovery(host: str, port: int) -> bool:
         try:
             with psycopg.connect(
-                host=host, port=port, user=arguments.get("user", "postgres"), password=arguments.get("password"),
-                dbname=arguments.get("database", "postgres"), connect_timeout=timeout_s,
+                host=host, port=port, user=options.get("user", "postgres"), password=options.get("password"),
+                dbname=options.get("database", "postgres"), connect_timeout=timeout_s,
             ) as connection:  # fmt: skip
                 row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
         except psycopg.Error as failure:
@@ -34,12 +34,10 @@ def resolve(target: str, arguments: Arguments, topology: Topology) -> Found:
         return bool(row and row[0])
 
     answers, failures = ask_all(asked, in_recovery, enough=len(asked))
-    wanted = sorted(
-        node_at(host, topology) for (host, _), standby in answers.items() if standby != (target == "primary")
-    )
+    wanted = sorted(node_at(host, topology) for (host, _), standby in answers.items() if standby != (role == "primary"))
     if not wanted:
-        raise CannotResolve(f"no server is a {target.removesuffix('s')}: {'; '.join(failures) or 'all answered'}")
-    if target == "primary" and len(wanted) > 1:
+        raise CannotResolve(f"no server is a {role.removesuffix('s')}: {'; '.join(failures) or 'all answered'}")
+    if role == "primary" and len(wanted) > 1:
         raise CannotResolve(f"{' and '.join(wanted)} both say that they are the primary")
-    nodes = tuple(wanted if target == "replicas" else wanted[:1])
-    return Found(nodes, f"pg_is_in_recovery() of {len(answers)} servers: {target} {', '.join(nodes)}")
+    nodes = tuple(wanted if role == "replicas" else wanted[:1])
+    return Found(nodes, f"pg_is_in_recovery() of {len(answers)} servers: {role} {', '.join(nodes)}")

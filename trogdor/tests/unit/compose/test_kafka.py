@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from trogdor.compose import kafka
-from trogdor.compose.composite import COMPOSITES, Answer, expand, found, questions
+from trogdor.compose.expand import FOLLOW_MS, expand, follow_ms, is_asked_at_creation, is_composite, questions
+from trogdor.compose.question import Answer
 from trogdor.spec import Spec, SpecError, parse
 from trogdor.spec.kafka import KafkaFaultSpec
 from trogdor.spec.network import CutLinksFaultSpec
@@ -20,9 +21,9 @@ def made(name: str, answers: list[Answer], **fields: Any) -> list[dict[str, Any]
     spec.check(TOPOLOGY)
     asked = questions(spec, TOPOLOGY)
     assert len(asked) == len(answers)
-    children = expand(spec, TOPOLOGY, answers)
-    assert {(child.start_ms, child.duration_ms) for child in children} == {(7, 9)}
-    return [child.to_json() for child in children]
+    parts = expand(spec, TOPOLOGY, answers)
+    assert {(part.at_ms, part.duration_ms) for part in parts} == {(0, 9)}
+    return [part.spec(7).to_json() for part in parts]
 
 
 def links(children: list[dict[str, Any]]) -> set[str]:
@@ -43,22 +44,18 @@ def test_a_suspended_controller_is_a_pause_of_the_broker_on_the_node_found() -> 
 def test_the_controller_is_asked_for_where_it_is_known(fields: dict[str, str], arguments: dict[str, str]) -> None:
     spec = parse({"class": "ControllerSuspendFaultSpec", "bootstrapServers": "n1:9092", **fields})
     (question,) = questions(spec, TOPOLOGY)
-    assert question.to_json() == {
-        "resolver": "kafka", "target": "controller", "arguments": {"bootstrapServers": "n1:9092", **arguments},
-    }  # fmt: skip
+    assert (question.resolve, question.role) == ("kafka", "controller")
+    assert question.options == {"bootstrapServers": "n1:9092", **arguments}
 
 
 def test_following_asks_again_while_the_fault_lasts() -> None:
-    composite = COMPOSITES[type(parse({"class": "ControllerSuspendFaultSpec"}))]
-    followed = parse({"class": "ControllerSuspendFaultSpec", "follow": True})
-    assert composite.again_ms(parse({"class": "ControllerSuspendFaultSpec"})) == 0
-    assert composite.again_ms(followed) == kafka.FOLLOW_MS
+    assert follow_ms(parse({"class": "ControllerSuspendFaultSpec"})) == 0
+    assert follow_ms(parse({"class": "ControllerSuspendFaultSpec", "follow": True})) == FOLLOW_MS
 
 
-def test_a_cluster_that_cannot_be_asked_is_an_error_and_no_fault() -> None:
-    spec = parse({"class": "ControllerSuspendFaultSpec"})
-    with pytest.raises(SpecError, match="no broker answers"):
-        expand(spec, TOPOLOGY, [Answer(error="no broker answers: n1:9092: refused")])
+def test_the_cluster_is_asked_just_before_the_start_unless_told_to_be_asked_at_once() -> None:
+    assert not is_asked_at_creation(parse({"class": "ControllerSuspendFaultSpec"}))
+    assert is_asked_at_creation(parse({"class": "ControllerSuspendFaultSpec", "askAt": "creation"}))
 
 
 def test_brokers_cut_off_from_zookeeper_lose_nothing_else() -> None:
@@ -111,14 +108,16 @@ def test_a_coordinator_is_one_of_a_group_or_of_a_transaction(fields: dict[str, s
 
 
 def test_the_status_says_whom_it_hit_and_how_that_was_found() -> None:
-    spec = parse({"class": "CoordinatorSuspendFaultSpec", "group": "g"})
-    asked = questions(spec, TOPOLOGY)
-    told = found(asked, [Answer.from_json({"nodes": ["n3"], "how": "FindCoordinator", "epoch": None, "tookMs": 12.5})])
-    assert told == [{"target": "coordinator", "nodes": ["n3"], "how": "FindCoordinator", "epoch": None, "tookMs": 12.5}]
+    (question,) = questions(parse({"class": "CoordinatorSuspendFaultSpec", "group": "g"}), TOPOLOGY)
+    assert Answer(("n3",), "FindCoordinator at n1:9092", None, 12.5).to_json(question) == {
+        "asked": "kafka (coordinator)", "nodes": ["n3"], "how": "FindCoordinator at n1:9092", "epoch": None,
+        "tookMs": 12.5,
+    }  # fmt: skip
 
 
 def test_every_fault_of_kafka_is_a_composite() -> None:
     def subclasses(of: type[Spec]) -> set[type[Spec]]:
         return {each for sub in of.__subclasses__() for each in (sub, *subclasses(sub))}
 
-    assert subclasses(KafkaFaultSpec) <= set(COMPOSITES)
+    assert subclasses(KafkaFaultSpec) == set(kafka.FAULTS)
+    assert all(is_composite(spec.model_construct()) for spec in kafka.FAULTS)

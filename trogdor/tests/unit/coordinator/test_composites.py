@@ -98,6 +98,6 @@ async def test_a_resolver_is_found_by_its_name_and_its_absence_is_said(pair: Clu
     external = {"class": "ExternalCommandSpec", "commandNode": "$node", "command": ["true"]}
     spec = {"class": "TargetSpec", "resolve": "etcd", "options": {"port": 1}, "durationMs": 1, "spec": external}
     await pair.client.create_task("etcd", {**spec, "deadlineMs": 60_000})
-    assert "etcd (leader) names no node" in (await pair.done("etcd"))["error"]
+    assert "no etcd answers as the leader" in (await pair.done("etcd"))["error"]
     await pair.client.create_task("none", {**spec, "resolve": "zoo", "deadlineMs": 60_000})
     assert "no resolver 'zoo'" in (await pair.done("none"))["error"]
