@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,15 @@ class AgentProcess:
         text = answer.read()
         connection.close()
         return answer.status, json.loads(text)
+
+    @contextmanager
+    def stream(self, path: str) -> Iterator[http.client.HTTPResponse]:
+        """The answer of a route that goes on."""
+        connection = UnixConnection(self.socket)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        yield answer
+        connection.close()
 
     def workers(self) -> dict[str, Any]:
         workers: dict[str, Any] = self.send("GET", "/agent/status")[1].get("workers", {})
