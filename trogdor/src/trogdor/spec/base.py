@@ -1,5 +1,6 @@
 """What can be asked for: the base of all specs, and the one registry of their ``class`` names."""
 
+import logging
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Self
 
@@ -8,6 +9,8 @@ from pydantic.alias_generators import to_camel
 
 from trogdor.spec.jackson import Long
 from trogdor.topology import Topology
+
+log = logging.getLogger(__name__)
 
 MAX_DURATION_MS = 10**15
 """Upstream's clamp of ``durationMs`` (TaskSpec.MAX_TASK_DURATION_MS)."""
@@ -112,9 +115,14 @@ class Spec(Document):
 
 
 class Registry:
-    """Every spec class by its ``class`` name; a last word alone is found too. Nothing is ever imported by name."""
+    """Every spec class by its ``class`` name; a last word alone is found too. Nothing is ever imported by name.
+
+    Users' own specs are in modules that their packages name as entry points of the group ``trogdor.specs``; these are
+    imported when a name is not found among our own, or when all are asked for.
+    """
 
     def __init__(self) -> None:
+        self._others_are_loaded = False
         self._by_name: dict[str, type[Spec]] = {}
         self._by_last_word: dict[str, type[Spec]] = {}
 
@@ -130,12 +138,28 @@ class Registry:
     def find(self, name: str) -> type[Spec]:
         """The class registered under a full name or its last word. Raises UnknownSpecClass."""
         found = self._by_name.get(name) or self._by_last_word.get(name)
+        if found is None and not self._others_are_loaded:
+            self._load_others()
+            return self.find(name)
         if found is None:
             raise UnknownSpecClass(name)
         return found
 
     def __iter__(self) -> Iterator[type[Spec]]:
+        self._load_others()
         return iter(sorted(self._by_name.values(), key=lambda spec: spec.class_name))
+
+    def _load_others(self) -> None:
+        from importlib import metadata
+
+        if self._others_are_loaded:
+            return
+        self._others_are_loaded = True
+        for point in metadata.entry_points(group="trogdor.specs"):
+            try:
+                point.load()
+            except Exception:  # whatever a stranger's package raises, ours are still there
+                log.exception("the specs of %s (%s) cannot be loaded", point.name, point.value)
 
 
 REGISTRY = Registry()

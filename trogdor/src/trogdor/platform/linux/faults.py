@@ -1,6 +1,7 @@
 """What Linux can do: its faults by spec class, its kinds of resources, and what this machine lacks for them."""
 
 from collections.abc import Mapping
+from importlib import metadata
 
 from trogdor.claim.model import CannotInject
 from trogdor.platform.base import Fault
@@ -8,23 +9,43 @@ from trogdor.platform.linux import degraded, network, nft, process
 from trogdor.platform.linux.kinds import KINDS
 from trogdor.spec import Spec
 
+GROUP = "trogdor.platforms"
+"""Entry points of users' own faults: objects with ``name``, ``faults`` and ``kinds`` as a Platform's."""
+
 
 class Linux:
-    """The platform of Linux machines and of namespaces on them."""
+    """The platform of Linux machines and of namespaces on them, users' own faults for it included."""
 
     name = "linux"
-    faults: Mapping[type[Spec], Fault] = {
-        fault.spec: fault for fault in (*network.FAULTS, *degraded.FAULTS, *process.FAULTS)
-    }
-    kinds: Mapping[str, str] = KINDS
+
+    def __init__(self) -> None:
+        ours = (*network.FAULTS, *degraded.FAULTS, *process.FAULTS)
+        self.faults: Mapping[type[Spec], Fault] = {fault.spec: fault for fault in ours}
+        self.kinds: Mapping[str, str] = KINDS
+        self._broken: dict[str, str] = {}
+        for point in metadata.entry_points(group=GROUP):
+            try:
+                self._add(point)
+            except Exception as error:  # whatever a stranger's package raises, the agent starts and says so
+                self._broken[point.name] = f"{point.value} cannot be used: {type(error).__name__}: {error}"
+
+    def _add(self, point: metadata.EntryPoint) -> None:
+        other = point.load()
+        if other.name != self.name:
+            return
+        taken = sorted({*other.kinds} & {*self.kinds})
+        if taken:
+            raise ValueError(f"there is a resource of kind {', '.join(taken)} already")
+        self.faults = {**self.faults, **other.faults}
+        self.kinds = {**self.kinds, **other.kinds}
 
     def missing(self) -> Mapping[str, str]:
         """What this machine lacks, by name, and where to get it."""
         try:
             nft.library()
         except CannotInject as why:
-            return {"nft": str(why)}
-        return {}
+            return {"nft": str(why), **self._broken}
+        return dict(self._broken)
 
 
 PLATFORM = Linux()
