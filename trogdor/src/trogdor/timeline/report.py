@@ -73,7 +73,9 @@ def _head(title: str, tasks: Mapping[str, Any], timeline: Timeline, now_ms: floa
 def _well(timeline: Timeline) -> str:
     seen = sum(bar.outcome == "seen" for bar in timeline.bars)
     unsure = sum(bar.outcome == "unverified" for bar in timeline.bars)
-    return f'<p class="good">No error; {seen} faults were seen{f", {unsure} are unverified" if unsure else ""}.</p>'
+    return (
+        f'<p class="good">No error; {seen} faults were seen{f", {unsure} could not be verified" if unsure else ""}.</p>'
+    )
 
 
 def _asked_against_actual(timeline: Timeline) -> str:
@@ -166,5 +168,6 @@ STYLE = (
     "--unsure:#d29922}}body{margin:1rem auto;max-width:78rem;padding:0 1rem;background:var(--bg);color:var(--fg);"
     "font:15px/1.5 system-ui,sans-serif}.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem}"
     "th,td{text-align:left;padding:.2rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}"
+    "td:not(:last-child){white-space:nowrap}"
     ".bad{color:var(--bad)}.good{color:var(--good)}.unsure{color:var(--unsure)}pre{overflow:auto}"
 )

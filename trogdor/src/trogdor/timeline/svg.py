@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from trogdor.timeline.layout import Cluster, Layout, Placed, say_offset, tick_ms
-from trogdor.timeline.model import Bar, Rate, Timeline
+from trogdor.timeline.model import BAD, Bar, Outcome, Rate, Timeline
 
 ROW, GAP, AXIS, LEFT, RIGHT, RATE = 18, 10, 40, 110, 14, 56
 """Heights and widths in pixels: a row of a lane, the space between lanes, the axis, the margins, a rate's strip."""
@@ -16,6 +16,9 @@ NARROW = 3.0
 
 MAX_MARKS = 500
 
+EXPECTED: frozenset[Outcome] = frozenset({"planned", "armed", "not seen", "failed", "unverified"})
+"""Without a time seen, these are filled where they were asked for."""
+
 STYLE = """
 .tl{--bg:#fff;--fg:#1f2328;--soft:#656d76;--line:#d0d7de;--asked:#57606a;--fault:#0969da;--work:#8250df;
 --bad:#cf222e;--unsure:#9a6700;--plan:#afb8c1;--rate:#1a7f37;background:var(--bg);font:12px system-ui,sans-serif}
@@ -24,13 +27,14 @@ STYLE = """
 .tl text{fill:var(--fg)}.tl .soft{fill:var(--soft)}.tl .grid{stroke:var(--line);stroke-width:1}
 .tl .lane{stroke:var(--line);stroke-width:1}.tl .asked{fill:none;stroke:var(--asked);stroke-dasharray:3 2}
 .tl .actual{fill:var(--fault)}.tl .bar.done .actual,.tl .bar.running .actual{fill:var(--work)}
-.tl .bar.unverified .actual{fill:var(--unsure)}.tl .bar.planned .actual,.tl .bar.armed .actual{fill:var(--plan)}
+.tl .bar.unverified .actual{fill:var(--unsure)}.tl .actual.guess{opacity:.5}
+.tl .bar.planned .actual,.tl .bar.armed .actual{fill:var(--plan)}
 .tl .bar.bad .actual{fill:url(#tl-bad)}.tl .bar.bad .asked{stroke:var(--bad);stroke-dasharray:none}
 .tl .cluster{fill:var(--fault);opacity:.55}.tl .cluster.bad{fill:var(--bad)}
 .tl .hatch{stroke:var(--bad);stroke-width:3}.tl .hatch-ground{fill:var(--bg)}
 .tl .bar text{fill:#fff;font-size:11px;pointer-events:none}.tl .bar.planned text,.tl .bar.armed text,
 .tl .bar.bad text{fill:var(--fg)}
-.tl .bar.bad text{stroke:var(--bg);stroke-width:4px;paint-order:stroke}
+.tl .bar.bad text,.tl .bar.unverified text{fill:var(--fg);stroke:var(--bg);stroke-width:4px;paint-order:stroke}
 .tl .mark{stroke:var(--soft);stroke-width:1.5}.tl .mark.bad{stroke:var(--bad)}
 .tl .mark-text.bad{fill:var(--bad);font-weight:600}.tl .now{stroke:var(--rate);stroke-width:1.5}
 .tl .rate{fill:none;stroke:var(--rate);stroke-width:1.5}.tl .bar:focus{outline:none}
@@ -123,13 +127,15 @@ def _cluster(cluster: Cluster, scale: _Scale, top: int) -> str:
 def _bar(placed: Placed, scale: _Scale, top: int) -> str:
     bar, y = placed.bar, top + placed.row * ROW
     left, width = scale.clipped(bar.asked_start_ms, bar.asked_end_ms)
-    bad = " bad" if bar.outcome in ("not seen", "failed") else ""
-    actual = ""
+    bad = " bad" if bar.outcome in BAD else ""
+    actual, text_left = "", left
     if (span := _filled(placed)) is not None:
         x, w = scale.clipped(*span)
-        actual = f'<rect class="actual" x="{x}" y="{y + 3}" width="{w}" height="{ROW - 6}"/>'
-    room = int(width / 6.5) - 1
-    label = f'<text x="{left + 4}" y="{y + 13}">{escape(_cut(bar.what, room))}</text>' if room > 3 else ""
+        text_left = max(left, x)
+        guess = "" if bar.start_ms is not None or bar.outcome != "unverified" else " guess"
+        actual = f'<rect class="actual{guess}" x="{x}" y="{y + 3}" width="{w}" height="{ROW - 6}"/>'
+    room = int((left + width - text_left) / 6.5) - 1
+    label = f'<text x="{text_left + 4}" y="{y + 13}">{escape(_cut(bar.what, room))}</text>' if room > 3 else ""
     words = escape(say(bar))
     return (
         f'<g class="bar {bar.outcome.replace(" ", "-")}{bad}" role="listitem" tabindex="-1" '
@@ -142,7 +148,7 @@ def _filled(placed: Placed) -> tuple[float, float] | None:
     bar = placed.bar
     if bar.start_ms is not None:
         return bar.start_ms, placed.seen_to_ms
-    return (bar.asked_start_ms, bar.asked_end_ms) if bar.outcome in ("planned", "not seen", "failed") else None
+    return (bar.asked_start_ms, bar.asked_end_ms) if bar.outcome in EXPECTED else None
 
 
 def say(bar: Bar) -> str:

@@ -1,0 +1,165 @@
+"""The live page in real Chromium, over a lab with real daemons."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab.browsing import CHROMIUM, artefacts, browser, door
+from trogdor.lab import Lab
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.xdist_group("page"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt-get install chromium"),
+]
+
+pytest.importorskip("playwright.sync_api", reason="no playwright here: pip install playwright")
+
+DEADLINE_MS = 15_000
+SIZES = {"phone": (390, 844), "laptop": (1280, 800), "wide": (1920, 1080)}
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab(nodes=3) as nodes:
+        nodes.start_daemons()
+        yield nodes
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def address(lab: Lab) -> Iterator[str]:
+    with door(lab.runtime / "coordinator.sock") as found:
+        yield found
+
+
+@pytest.fixture
+def page(chromium: Any, address: str) -> Iterator[Any]:
+    """The page, open; fails the test when it asked for anything elsewhere or an error was thrown in it."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    opened = context.new_page()
+    opened.set_default_timeout(DEADLINE_MS)
+    asked: list[str] = []
+    thrown: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("pageerror", lambda error: thrown.append(str(error)))
+    opened.goto(address)
+    opened.get_by_role("status").get_by_text("live", exact=True).wait_for()
+    yield opened
+    context.close()
+    assert not thrown
+    assert not [url for url in asked if not url.startswith((address, "data:"))]
+
+
+def bar(page: Any, task_id: str, node: str, kind: str = "") -> Any:
+    """A bar of the timeline; ``kind`` narrows it down by its class."""
+    return page.locator(f'#timeline [data-node="{node}"] .bar{kind}[data-task="{task_id}"]')
+
+
+DECIDED = ":not(.planned):not(.armed)"
+"""What a fault's bar is once there is a verdict on it, whichever: that is for the probes' tests."""
+
+
+def test_a_fault_is_created_by_the_form_seen_live_stopped_and_reported(page: Any, lab: Lab) -> None:
+    page.get_by_role("button", name="New task").click()
+    page.get_by_label("What", exact=True).select_option(label="NetworkPartitionFaultSpec")
+    page.get_by_label("Task id").fill("by-form")
+    page.get_by_label("For, in seconds").fill("600")
+    page.get_by_role("button", name="Create").click()
+    bar(page, "by-form", "n1", DECIDED).wait_for()
+    page.screenshot(path=artefacts() / "page-fault.png")
+    assert lab.client().task("by-form")["spec"]["partitions"] == [["n1"], ["n2", "n3"]]
+
+    bar(page, "by-form", "n2").click()
+    page.get_by_role("dialog").get_by_text("by-form").wait_for()
+    page.get_by_role("button", name="Stop it").click()
+    page.get_by_role("dialog").get_by_text("done: stopped").wait_for()
+    assert lab.client().task("by-form")["state"] == "DONE"
+    page.screenshot(path=artefacts() / "page-details.png")
+
+    page.get_by_role("link", name="Report").click()
+    page.get_by_role("heading", name="Asked against actual").wait_for()
+    assert page.get_by_role("cell", name="n3").count() >= 1
+    page.screenshot(path=artefacts() / "report.png", full_page=True)
+
+
+def test_what_is_wrong_with_a_form_is_said_and_nothing_is_created(page: Any, lab: Lab) -> None:
+    page.get_by_role("button", name="New task").click()
+    page.get_by_label("What", exact=True).select_option(label="ProcessStopFaultSpec")
+    page.get_by_label("Task id").fill("wrong")
+    page.locator('[data-field="nodeNames 1"]').fill("n99")
+    page.get_by_role("button", name="Create").click()
+    page.get_by_role("alert").get_by_text("n99").wait_for()
+    assert "wrong" not in lab.client().tasks()
+
+
+def test_all_can_be_done_by_keyboard(page: Any, lab: Lab) -> None:
+    lab.client().create_task("one", {"class": "NoOpTaskSpec", "durationMs": 600_000})
+    bar(page, "one", "n1").wait_for()
+    page.locator("#timeline").focus()
+    page.keyboard.press("ArrowRight")
+    chosen = page.evaluate("document.activeElement.closest('[data-node]').dataset.node")
+    page.keyboard.press("ArrowDown")
+    below = page.evaluate("document.activeElement.closest('[data-node]').dataset.node")
+    assert (chosen, below) == ("n1", "n2")
+    page.keyboard.press("Enter")
+    page.get_by_role("dialog").get_by_role("heading", level=2).wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_role("dialog").wait_for(state="hidden")
+    lab.client().stop_task("one")
+
+
+def test_a_mark_and_an_event_are_shown_as_they_come(page: Any, lab: Lab) -> None:
+    lab.client().mark("deploy <b>42</b>")
+    page.locator("#events").get_by_text("deploy <b>42</b>").wait_for()
+    page.locator("#timeline").get_by_text("deploy <b>42</b>").first.wait_for(state="attached")
+
+
+def test_zoom_and_filter_change_what_is_drawn(page: Any, lab: Lab) -> None:
+    lab.client().create_task("filtered", {"class": "NoOpTaskSpec", "durationMs": 600_000})
+    bar(page, "filtered", "n1").wait_for()
+    page.get_by_label("Show only").fill("n2")
+    bar(page, "filtered", "n1").wait_for(state="detached")
+    bar(page, "filtered", "n2").wait_for()
+    page.get_by_label("Show only").fill("")
+    before = span(page)
+    page.get_by_role("button", name="Zoom in").click()
+    page.wait_for_function("before => shownSpan() < 0.7 * before", arg=before)
+    page.get_by_role("button", name="All").click()
+    page.wait_for_function("() => shownSpan() > 600000")
+    lab.client().stop_task("filtered")
+
+
+def span(page: Any) -> float:
+    """How much time the drawing shows, in ms."""
+    page.evaluate("""window.shownSpan = () => {
+        const drawn = document.querySelector('#timeline svg').dataset
+        return drawn.end - drawn.begin
+    }""")
+    return float(page.evaluate("shownSpan()"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_every_screen(chromium: Any, address: str, lab: Lab, size: str, scheme: str) -> None:
+    width, height = SIZES[size]
+    context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    try:
+        page = context.new_page()
+        page.set_default_timeout(DEADLINE_MS)
+        page.goto(address)
+        page.locator("#timeline svg").wait_for()
+        page.get_by_role("status").get_by_text("live", exact=True).wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=artefacts() / f"page-{size}-{scheme}.png")
+        page.get_by_role("button", name="New task").click()
+        page.get_by_label("What", exact=True).wait_for()
+        page.screenshot(path=artefacts() / f"form-{size}-{scheme}.png")
+    finally:
+        context.close()
