@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from trogdor.spec import Spec, parse
 from trogdor.spec.schedule import (
     ConstantLength,
     ExponentialLength,
@@ -122,15 +121,6 @@ def fixed(spec: RandomScheduleSpec, topology: Topology) -> FixedScheduleSpec:
         seed=spec.seed,
         tasks=tuple(_tasks(_draw(spec, pools), pools)),
     )
-
-
-def expand(spec: RandomScheduleSpec | FixedScheduleSpec, topology: Topology) -> list[Spec]:
-    """A schedule's tasks as specs with their times, by start. Raises SpecError as ``draw``."""
-    schedule = fixed(spec, topology) if isinstance(spec, RandomScheduleSpec) else spec
-    return [
-        parse({**task.spec, "startMs": spec.start_ms + task.at_ms, "durationMs": task.duration_ms})
-        for task in sorted(schedule.tasks, key=lambda task: task.at_ms)
-    ]
 
 
 def _pools(spec: RandomScheduleSpec, topology: Topology) -> list[_Pool]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 POLL_S = 0.05
 MOST_POLL_S = 0.5
 HEAL_DEADLINE_S = 30.0
+NO_REASON = "no reason given"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def run_schedule(
     task, why = _watch(client, task_id, check, every_ms / 1000, seen)
     if not why:
         verdict = check()
-        why = "" if verdict.ok else verdict.why
+        why = "" if verdict.ok else verdict.why or NO_REASON
     if why:
         client.mark(f"check failed: {why}")
         if task["state"] != "DONE":
@@ -58,21 +59,27 @@ def run_schedule(
 def _watch(
     client: "Client", task_id: str, check: Check, every_s: float, seen: "Callable[[Task], None]"
 ) -> "tuple[Task, str]":
-    """Until it is done or a check fails: the task, and the check's words or nothing."""
+    """Until it is done and its quiet time over, or a check fails: the task, and the check's words or nothing."""
     next_check = time.monotonic() + every_s
     pause_s = POLL_S
     while True:
         task = client.task(task_id)
         seen(task)
-        if task["state"] == "DONE":
+        if task["state"] == "DONE" and (task.get("error") or _is_over(client, task)):
             return task, ""
-        if every_s and task["state"] == "RUNNING" and time.monotonic() >= next_check:
+        if every_s and task["state"] != "PENDING" and time.monotonic() >= next_check:
             verdict = check()
             if not verdict.ok:
-                return task, verdict.why or "no reason given"
+                return task, verdict.why or NO_REASON
             next_check = max(next_check + every_s, time.monotonic())
         time.sleep(min(pause_s, every_s or pause_s))
         pause_s = min(pause_s * 1.2, MOST_POLL_S)
+
+
+def _is_over(client: "Client", task: "Task") -> bool:
+    """Whether the schedule's time is over: it is DONE with its last fault, and quiet for a while after that."""
+    spec = task["spec"]
+    return bool(task.get("cancelled")) or client.uptime()["nowMs"] >= spec["startMs"] + spec["durationMs"]
 
 
 def forget(client: "Client", task_id: str) -> None:

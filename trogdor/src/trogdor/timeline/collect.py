@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trogdor.spec import Spec, SpecError, parse
+from trogdor.compose.expand import COMPOSITES
+from trogdor.spec import REGISTRY, Spec, SpecError, parse
 from trogdor.spec.schedule import FixedScheduleSpec
 from trogdor.timeline.model import Bar, Mark, Outcome, Rate, Timeline
 from trogdor.topology import Node, Topology
@@ -58,8 +59,15 @@ def flattened(tasks: Mapping[str, Any]) -> Iterator[tuple[str, Json]]:
         children = status.get("children") if isinstance(status, dict) else None
         if isinstance(children, dict):
             yield from flattened(children)
-        elif "schedule" not in task["spec"]["class"]:
+        elif not _is_composite(task["spec"]):
             yield task_id, task
+
+
+def _is_composite(spec: Json) -> bool:
+    try:
+        return issubclass(REGISTRY.find(str(spec["class"])), COMPOSITES)
+    except SpecError:
+        return False
 
 
 def _concerns(task_id: str, tasks: Mapping[str, Any]) -> bool:

@@ -25,7 +25,9 @@ STYLE = """
 @media(prefers-color-scheme:dark){.tl{--bg:#0d1117;--fg:#e6edf3;--soft:#9198a1;--line:#30363d;--asked:#9198a1;
 --fault:#4493f8;--work:#ab7df8;--bad:#f85149;--unsure:#d29922;--plan:#484f58;--rate:#3fb950}}
 .tl text{fill:var(--fg)}.tl .soft{fill:var(--soft)}.tl .grid{stroke:var(--line);stroke-width:1}
-.tl .lane{stroke:var(--line);stroke-width:1}.tl .asked{fill:none;stroke:var(--asked);stroke-dasharray:3 2}
+.tl line{pointer-events:none}
+.tl .lane{stroke:var(--line);stroke-width:1}
+.tl .asked{fill:none;pointer-events:all;stroke:var(--asked);stroke-dasharray:3 2}
 .tl .actual{fill:var(--fault)}.tl .bar.done .actual,.tl .bar.running .actual{fill:var(--work)}
 .tl .bar.unverified .actual{fill:var(--unsure)}.tl .actual.guess{opacity:.5}
 .tl .bar.planned .actual,.tl .bar.armed .actual{fill:var(--plan)}

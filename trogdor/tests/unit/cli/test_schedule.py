@@ -1,6 +1,7 @@
 """``trogdor schedule``, ``replay`` and ``hunt``: what is printed, what is asked of the coordinator, how it ends."""
 
 import json
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,10 @@ def coordinate(daemon: Daemon, ends: Any) -> None:
         return 200, {}
 
     stopped: list[str] = []
+    clock = count(step=10_000)
     daemon.answers |= {
         "GET /coordinator/nodes": (200, NODES),
+        "GET /coordinator/uptime": lambda _: (200, {"serverStartMs": 1, "nowMs": next(clock)}),
         "POST /coordinator/task/check": (200, {"problems": [], "nodes": ["n1"]}),
         "POST /coordinator/task/create": create,
         "PUT /coordinator/task/stop": stop,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trogdor.compose.fault_set import FaultSet
-from trogdor.compose.schedule import SplitMix64, draw, expand, fixed
+from trogdor.compose.schedule import SplitMix64, draw, fixed
 from trogdor.spec import SpecError, parse
 from trogdor.spec.schedule import FixedScheduleSpec, RandomScheduleSpec
 from trogdor.topology import Node, Topology
@@ -137,14 +137,6 @@ def test_the_same_seed_draws_the_schedule_that_it_has_always_drawn() -> None:
 
 def test_another_seed_draws_another_schedule() -> None:
     assert draw(schedule(seed=1), nodes(5)) != draw(schedule(seed=2), nodes(5))
-
-
-def test_a_schedule_becomes_specs_at_their_times_by_start() -> None:
-    spec = schedule(startMs=1_000_000)
-    specs = expand(spec, nodes(5))
-    drawn = draw(spec, nodes(5))
-    assert [(one.start_ms, one.end_ms) for one in specs] == [(10**6 + d.start_ms, 10**6 + d.end_ms) for d in drawn]
-    assert expand(fixed(spec, nodes(5)), nodes(5)) == specs
 
 
 @pytest.mark.parametrize(
