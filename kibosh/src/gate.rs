@@ -11,6 +11,8 @@ use std::fs;
 pub enum Access {
     Read(Option<(u64, u64)>),
     Write(Option<(u64, u64)>),
+    /// Moving data between two files: at the gate it is the one written, in a READ the one read.
+    Copy,
     /// Something else, such as lseek(2).
     Other,
     /// Not to be seen: asynchronous I/O, or a thread of another pid namespace.
@@ -52,7 +54,7 @@ fn parse(line: &str, position: &dyn Fn(u64) -> Option<u64>) -> Access {
         libc::SYS_write => Access::Write(streamed()),
         libc::SYS_pwrite64 => Access::Write(Some((offset, length))),
         libc::SYS_writev | libc::SYS_pwritev | libc::SYS_pwritev2 => Access::Write(None),
-        libc::SYS_sendfile | libc::SYS_splice | libc::SYS_copy_file_range => Access::Write(None),
+        libc::SYS_sendfile | libc::SYS_splice | libc::SYS_copy_file_range => Access::Copy,
         libc::SYS_io_submit | libc::SYS_io_uring_enter | libc::SYS_io_getevents => Access::Unknown,
         _ => Access::Other,
     }

@@ -13,6 +13,7 @@ pub mod request;
 pub mod serve;
 pub mod sys;
 mod timer;
+mod undo;
 
 #[cfg(feature = "python")]
 mod python;

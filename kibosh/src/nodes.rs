@@ -228,10 +228,21 @@ impl Nodes {
         entry.lookups = entry.lookups.saturating_sub(lookups);
         if entry.lookups == 0 {
             let gone = table.by_id.remove(&id);
-            if let Some(entry) = &gone {
-                table.by_key.remove(&entry.node.key);
+            if let Some(key) = gone.as_ref().map(|entry| entry.node.key) {
+                if table.by_key.get(&key) == Some(&id) {
+                    table.by_key.remove(&key);
+                }
             }
             drop(table);
+        }
+    }
+
+    /// From now on the file is another one to the kernel: what it cached of this one, such as its
+    /// size, cannot be corrected otherwise.
+    pub fn renew(&self, node: &Node) {
+        let mut table = self.table();
+        if table.by_key.get(&node.key) == Some(&node.id) {
+            table.by_key.remove(&node.key);
         }
     }
 

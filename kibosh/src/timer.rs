@@ -33,7 +33,10 @@ pub enum Due {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wakeup {
     FaultsExpire,
-    ShowWrites(u64),
+    /// At this time of CLOCK_BOOTTIME, in milliseconds.
+    LoseUnsynced(u64),
+    /// A node, and how often it has been tried.
+    ShowWrites(u64, u32),
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -34,6 +34,8 @@ pub enum Refused {
     Stale { in_force: u64 },
     /// Too many faults.
     TooMany,
+    /// Nothing could be lost, for the reason of this errno.
+    NothingLost(i32),
 }
 
 impl Document {

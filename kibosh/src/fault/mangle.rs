@@ -31,7 +31,7 @@ pub fn mix(seed: u64, number: u64) -> u64 {
 }
 
 /// The same as a number from 0 up to, but not, 1.
-fn chance(seed: u64, number: u64) -> f64 {
+pub fn chance(seed: u64, number: u64) -> f64 {
     (mix(seed, number) >> 11) as f64 / (1u64 << 53) as f64
 }
 

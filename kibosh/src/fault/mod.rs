@@ -99,6 +99,11 @@ impl Fault {
         (progress.selected, progress.fired)
     }
 
+    /// A number from 0 up to, but not, 1, which is always the same for the same fault and number.
+    pub fn chance_of(&self, number: u64) -> f64 {
+        mangle::chance(self.seed, number)
+    }
+
     /// Bytes that still fit, for `disk_full`.
     pub fn room(&self) -> Option<u64> {
         match self.spec.effect {

@@ -6,6 +6,7 @@ use crate::abi::{self, InHeader, fattr};
 use crate::nodes::{Key, Node};
 use crate::sys::{self, Sys};
 
+use super::data::usable;
 use super::handles::Handle;
 use super::{Answer, Fs, control};
 
@@ -42,7 +43,12 @@ impl Fs {
         })
     }
 
-    pub(super) fn getattr(&self, head: &InHeader) -> Sys<Answer> {
+    pub(super) fn getattr(&self, head: &InHeader, arg: &abi::GetattrIn) -> Sys<Answer> {
+        if arg.getattr_flags & abi::GETATTR_FH != 0 {
+            if let Ok(Handle::File(file)) = self.handles.get(arg.fh).as_deref() {
+                usable(file)?;
+            }
+        }
         match control::VirtualFile::of_node(head.nodeid) {
             Some(file) => Answer::of(&self.virtual_attr_out(file)),
             None => self.attr_out(&*self.nodes.get(head.nodeid)?),
@@ -104,6 +110,7 @@ impl Fs {
 
     fn resize(&self, node: &Arc<Node>, arg: &abi::SetattrIn) -> Sys<()> {
         node.writes().truncated();
+        self.before_change(node, arg.size, u64::MAX)?;
         if arg.valid & fattr::FH != 0 {
             if let Handle::File(file) = &*self.handles.get(arg.fh)? {
                 if file.writable() {

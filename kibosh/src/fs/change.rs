@@ -30,7 +30,8 @@ impl Fs {
         self.replace(&old, new);
         drop(changing);
         if lose {
-            self.lose_unsynced();
+            let names = self.lose_unsynced().map_err(|errno| Refused::NothingLost(errno.0))?;
+            self.forget_names(&names);
         }
         Ok(generation)
     }
@@ -57,6 +58,7 @@ impl Fs {
         self.wake_at_next_expiry(&new);
         let in_force = new.faults.clone();
         self.engine.install(new);
+        self.keep_or_forget(&self.engine.set());
         self.timer.release(&in_force);
         let seen: HashSet<_> = touched.iter().map(|node| node.id).collect();
         touched.extend(self.touched_by(&removed).into_iter().filter(|node| !seen.contains(&node.id)));
@@ -74,7 +76,7 @@ impl Fs {
     }
 
     /// The known files that faults are about and of which the kernel may hold something.
-    fn touched_by(&self, faults: &[Arc<Fault>]) -> Vec<Arc<Node>> {
+    pub(super) fn touched_by(&self, faults: &[Arc<Fault>]) -> Vec<Arc<Node>> {
         if faults.is_empty() {
             return Vec::new();
         }
@@ -107,10 +109,6 @@ impl Fs {
         let open = |node: &Arc<Node>| node.open.load(Ordering::Relaxed) > 0 && node.is_regular();
         let open: Vec<_> = self.nodes.all().into_iter().filter(open).collect();
         open.iter().for_each(|node| self.channel.drop_pages(node.id));
-    }
-
-    pub(super) fn lose_unsynced(&self) {
-        log::warn!("no unsynced writes are kept");
     }
 
     pub fn stop_timer(&self) {

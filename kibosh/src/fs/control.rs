@@ -175,6 +175,8 @@ impl Fs {
             "requests": self.served.load(Ordering::Relaxed),
             "knownFiles": self.nodes.count(),
             "openHandles": self.handles.len(),
+            "undoBytes": self.undo.usage().0,
+            "undoFull": self.undo.usage().1,
             "boottimeMs": sys::boottime_ms(),
             "faults": set.faults.iter().map(counted).collect::<Vec<_>>(),
         })
@@ -188,6 +190,13 @@ fn explain(refused: &Refused) -> (serde_json::Value, i32) {
         Refused::Stale { in_force } => {
             let message = format!("the set has changed; its generation is {in_force}");
             (json!({"errors": [{"path": "generation", "message": message}]}), libc::ESTALE)
+        }
+        Refused::NothingLost(errno) => {
+            let message = match *errno {
+                libc::ENODATA => "nothing was lost: no lose_unsynced fault is in force",
+                _ => "nothing was lost: more was not synced than maxBytes",
+            };
+            (json!({"errors": [{"path": "loseUnsynced", "message": message}]}), *errno)
         }
         Refused::TooMany => {
             (json!({"errors": [{"path": "faults", "message": "too many faults in force"}]}), libc::ENOSPC)

@@ -30,6 +30,10 @@ impl Fs {
         }
         let node = self.nodes.get(head.nodeid)?;
         let flags = self.target_flags(arg.flags as i32) & !libc::O_EXCL;
+        if flags & libc::O_TRUNC != 0 {
+            node.writes().truncated();
+            self.before_change(&node, 0, u64::MAX)?;
+        }
         let fd = match sys::reopen(node.fd(), flags) {
             Err(Errno(libc::EACCES)) if flags & libc::O_ACCMODE == libc::O_RDWR => {
                 sys::reopen(node.fd(), flags & !libc::O_ACCMODE | (arg.flags as i32 & libc::O_ACCMODE))?
@@ -38,9 +42,6 @@ impl Fs {
         };
         if arg.open_flags & abi::OPEN_KILL_SUIDGID != 0 {
             kill_suid_sgid(&node)?;
-        }
-        if flags & libc::O_TRUNC != 0 {
-            node.writes().truncated();
         }
         let gated = self.gated(&node);
         if gated {
@@ -96,6 +97,7 @@ impl Fs {
         };
         usable(file)?;
         turn.may_block();
+        self.before_change(&file.node, arg.offset, data.len() as u64)?;
         let written = match mangle {
             None => sys::pwrite(file.fd(), data, arg.offset)?,
             Some(mangle) => write_mangled(file, data, arg.offset, &mangle)?,
@@ -124,7 +126,8 @@ impl Fs {
         match &*handle {
             Handle::File(file) => {
                 usable(file)?;
-                sys::fsync(file.fd(), arg.fsync_flags & abi::FSYNC_FDATASYNC != 0)?;
+                let data_only = arg.fsync_flags & abi::FSYNC_FDATASYNC != 0;
+                self.sync_file(&file.node, || sys::fsync(file.fd(), data_only))?;
             }
             Handle::Control(control) => self.commit(control)?,
             Handle::Directory(_) => return Err(Errno(libc::EBADF)),
@@ -140,6 +143,7 @@ impl Fs {
     pub(super) fn fallocate(&self, arg: &abi::FallocateIn, turn: &mut Turn) -> Sys<Answer> {
         self.with_file(arg.fh, |file| {
             turn.may_block();
+            self.before_change(&file.node, arg.offset, arg.length)?;
             sys::fallocate(file.fd(), arg.mode, arg.offset, arg.length).map(|()| Answer::Done)
         })
     }
@@ -168,6 +172,7 @@ impl Fs {
         self.with_file(arg.fh_in, |from| {
             turn.may_block();
             let length = arg.len.min(1 << 30) as usize;
+            self.before_change(&to.node, arg.off_out, length as u64)?;
             let copied = sys::copy_file_range(from.fd(), arg.off_in, to.fd(), arg.off_out, length)?;
             if wide {
                 return Answer::of(&abi::CopyFileRangeOut { bytes_copied: copied as u64 });
@@ -185,7 +190,7 @@ impl Fs {
 }
 
 /// A file that lost its unsynced writes is as one on a disk that went away.
-fn usable(file: &File) -> Sys<()> {
+pub(super) fn usable(file: &File) -> Sys<()> {
     if file.lost.load(Ordering::Acquire) { Err(Errno(libc::EIO)) } else { Ok(()) }
 }
 

@@ -9,6 +9,7 @@ use zerocopy::IntoBytes;
 use crate::abi::{self, InHeader};
 use crate::pool::{MAX_DATA, Turn};
 use crate::sys::{self, DirEntry, Errno, Sys};
+use crate::undo;
 
 use super::handles::{DirStream, Directory, Handle};
 use super::{Answer, Fs};
@@ -44,7 +45,8 @@ impl Fs {
                 stream.ahead = sys::read_dir(directory.fd())?.into();
             }
             let Some(entry) = stream.ahead.front() else { break };
-            if !self.append_entry(turn.scratch, room, directory, entry, plus) {
+            let hidden = undo::is_hidden(OsStr::from_bytes(&entry.name));
+            if !hidden && !self.append_entry(turn.scratch, room, directory, entry, plus) {
                 break;
             }
             stream.at = entry.next;
@@ -100,6 +102,7 @@ impl Fs {
         let Handle::Directory(directory) = &*handle else { return Err(Errno(libc::EBADF)) };
         turn.may_block();
         sys::fsync(directory.fd(), arg.fsync_flags & abi::FSYNC_FDATASYNC != 0)?;
+        self.undo.directory_synced(&directory.node);
         Ok(Answer::Done)
     }
 }

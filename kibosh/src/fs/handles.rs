@@ -102,6 +102,10 @@ impl Handles {
         self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&number)
     }
 
+    pub fn all(&self) -> Vec<Arc<Handle>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
     pub fn len(&self) -> usize {
         self.open.read().unwrap_or_else(PoisonError::into_inner).len()
     }

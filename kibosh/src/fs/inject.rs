@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::abi::{self, InHeader, fattr};
+use crate::abi::{self, InHeader, fattr, op};
 use crate::fault::{self, Action, Call, Caller, Effect, Fault, Fired, Mangle, Operation, Operations};
 use crate::gate::{self, Access};
 use crate::nodes::Node;
-use crate::pool::Turn;
+use crate::pool::{Job, Turn};
 use crate::request::{Body, Request};
 use crate::sys;
 use crate::timer::{Due, Parked, Wakeup};
@@ -39,6 +39,8 @@ const CACHED: Operations = Operations::of(&[
 ]);
 /// A write decided at the gate is copied to the cache right after; then it can be shown.
 const SHOW_AFTER: Duration = Duration::from_millis(1);
+/// How often it is looked for, each time after twice as long.
+const SHOW_TRIES: u32 = 8;
 
 type Faults = Arc<[Arc<Fault>]>;
 
@@ -109,7 +111,10 @@ impl Fs {
             _ => (None, 0),
         };
         match self.decide(head, operation, node.as_deref(), span, growth, &faults) {
-            Some(fired) => self.carry_out(fired, head, turn),
+            Some(fired) => {
+                self.sync_was_failed(node.as_deref(), &fired);
+                self.carry_out(fired, head, turn)
+            }
             None => PROCEED,
         }
     }
@@ -167,7 +172,7 @@ impl Fs {
         }
         if then.lose_unsynced {
             turn.may_block();
-            self.lose_unsynced();
+            self.lose_unsynced_within(head.opcode);
         }
         log::info!(
             "fault {} met request {} of thread {}",
@@ -180,6 +185,20 @@ impl Fs {
             Action::Delay(delay) => Verdict::Hold(delay, fired.fault),
             Action::Mangle(mangle) => Verdict::Proceed(Some(mangle)),
             Action::Nothing => Verdict::Fail(if then.lose_unsynced { libc::EIO } else { libc::EINTR }),
+        }
+    }
+
+    /// Loses unsynced writes while a request is being served.
+    fn lose_unsynced_within(&self, opcode: u32) {
+        let Ok(names) = self.lose_unsynced() else { return };
+        let no_directory_is_locked =
+            [op::FSYNC, op::READ, op::WRITE, op::FLUSH, op::GETATTR, op::FALLOCATE].contains(&opcode);
+        match self.serve.get() {
+            Some(serve) if !no_directory_is_locked => {
+                let job = move |fs: &Fs| fs.forget_names(&names);
+                self.pool.submit(serve, self.job(job));
+            }
+            _ => self.forget_names(&names),
         }
     }
 
@@ -199,16 +218,19 @@ impl Fs {
             Access::Unknown | Access::Fault if file.flags & libc::O_ACCMODE == libc::O_WRONLY => {
                 Access::Write(None)
             }
+            Access::Copy => Access::Write(None),
             access => access,
         };
         match access {
             Access::Read(span) => self.gate_read(head, node, span, &faults, turn),
             Access::Write(span) if self.fast() => self.gate_write(head, node, span, &faults, turn),
             Access::Write(_) => PROCEED,
-            Access::Other => match self.decide(head, Operation::Lseek, Some(node), None, 0, &faults) {
-                Some(fired) => self.carry_out(fired, head, turn),
-                None => PROCEED,
-            },
+            Access::Other | Access::Copy => {
+                match self.decide(head, Operation::Lseek, Some(node), None, 0, &faults) {
+                    Some(fired) => self.carry_out(fired, head, turn),
+                    None => PROCEED,
+                }
+            }
             Access::Unknown | Access::Fault => match self.gate_write(head, node, None, &faults, turn) {
                 Verdict::Proceed(_) => self.gate_read(head, node, None, &faults, turn),
                 verdict => verdict,
@@ -255,7 +277,7 @@ impl Fs {
         match fired.map_or(PROCEED, |fired| self.carry_out(fired, head, turn)) {
             Verdict::Proceed(mangle) => {
                 if mangle.is_some() {
-                    self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id));
+                    self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id, 0));
                 }
                 node.writes().plan(epoch, span, mangle);
                 PROCEED
@@ -282,12 +304,11 @@ impl Fs {
                 }
             }
             // The kernel reads the rest of a page of which a part is being written.
-            Access::Write(None) if file.writable() => return PROCEED,
-            Access::Write(Some(_)) => return PROCEED,
+            Access::Write(_) if file.writable() => return PROCEED,
             _ => {}
         }
         // What a mapping or a splice has read must be asked for again at its next use.
-        self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id));
+        self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id, 0));
         node.writes().hide();
         match self.decide(head, Operation::Read, Some(node), Some(span), 0, &faults) {
             Some(fired) => self.carry_out(fired, head, turn),
@@ -310,7 +331,7 @@ impl Fs {
         let verdict = fired.map_or(PROCEED, |fired| self.carry_out(fired, head, turn));
         if let Verdict::Proceed(Some(_)) = verdict {
             node.writes().hide();
-            self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id));
+            self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id, 0));
         }
         verdict
     }
@@ -362,13 +383,16 @@ impl Fs {
     /// What the timer asks for. It runs on the timer's thread and must not wait.
     pub(super) fn due(self: &Arc<Self>, due: Due) {
         let fs = self.clone();
-        let job: crate::pool::Job = match due {
+        let job: Job = match due {
             Due::Interrupted { unique } => return self.channel.reply_error(unique, libc::EINTR),
             Due::Serve(parked) => Box::new(move |turn| fs.serve(&parked.bytes, turn, true)),
+            Due::Wakeup(Wakeup::LoseUnsynced(at)) => Box::new(move |_| fs.lose_unsynced_at(at)),
             Due::Wakeup(Wakeup::FaultsExpire) => Box::new(move |_| fs.expire_faults()),
-            Due::Wakeup(Wakeup::ShowWrites(id)) => Box::new(move |turn| {
-                if let Ok(node) = fs.nodes.get(id) {
-                    fs.show_writes(&node, turn);
+            Due::Wakeup(Wakeup::ShowWrites(id, tries)) => Box::new(move |turn| {
+                let Ok(node) = fs.nodes.get(id) else { return };
+                fs.show_writes(&node, turn);
+                if node.writes().expects_data() && tries < SHOW_TRIES {
+                    fs.timer.wake_after(SHOW_AFTER * (2 << tries), Wakeup::ShowWrites(id, tries + 1));
                 }
             }),
         };

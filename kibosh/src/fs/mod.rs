@@ -7,14 +7,15 @@ mod data;
 mod dirs;
 mod handles;
 mod inject;
+mod lose;
 mod names;
 pub mod writes;
 mod xattrs;
 
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use zerocopy::{Immutable, IntoBytes};
@@ -23,10 +24,11 @@ use crate::abi::{self, init};
 use crate::channel::Channel;
 use crate::fault::Engine;
 use crate::nodes::{Node, Nodes};
-use crate::pool::{MAX_DATA, Pool, Serve, Turn};
+use crate::pool::{Job, MAX_DATA, Pool, Serve, Turn};
 use crate::request::{self, Body, Request};
 use crate::sys::{self, Errno, Sys};
 use crate::timer::Timer;
+use crate::undo::Undo;
 
 use handles::Handles;
 use inject::Verdict;
@@ -54,9 +56,13 @@ pub struct Fs {
     nodes: Nodes,
     handles: Handles,
     engine: Engine,
+    undo: Undo,
+    /// Whether what is not synced must be undoable.
+    keeping: AtomicBool,
     timer: Timer,
     pool: Arc<Pool>,
     serve: OnceLock<Arc<Serve>>,
+    this: Weak<Fs>,
     /// Held while the set of faults changes.
     changing: Mutex<()>,
     served: AtomicU64,
@@ -91,12 +97,15 @@ impl Fs {
         ready: Box<dyn Fn() + Send + Sync>,
     ) -> Arc<Self> {
         let engine = Engine::new(settings.seed);
-        let fs = Arc::new(Fs {
+        let fs = Arc::new_cyclic(|this| Fs {
+            this: this.clone(),
             settings,
             channel,
             nodes,
             handles: Handles::default(),
             engine,
+            undo: Undo::default(),
+            keeping: AtomicBool::new(false),
             timer: Timer::default(),
             pool,
             serve: OnceLock::new(),
@@ -120,6 +129,16 @@ impl Fs {
         if let Err(error) = timer.spawn(move || fs.timer.run(|due| fs.due(due))) {
             log::error!("no timer, so delays and ends of faults will not work: {error}");
         }
+    }
+
+    /// Something to be done on a thread that may wait.
+    fn job(&self, run: impl FnOnce(&Fs) + Send + 'static) -> Job {
+        let this = self.this.clone();
+        Box::new(move |_| {
+            if let Some(fs) = this.upgrade() {
+                run(&fs);
+            }
+        })
     }
 
     fn fast(&self) -> bool {
@@ -186,7 +205,7 @@ impl Fs {
                 Ok(Answer::Silence)
             }
             Body::Lookup { name } => self.lookup(head, name),
-            Body::Getattr(_) => self.getattr(head),
+            Body::Getattr(arg) => self.getattr(head, arg),
             Body::Statx(arg) => self.statx(head, arg),
             Body::Setattr(arg) => self.setattr(head, arg),
             Body::Statfs => self.statfs(head),
@@ -197,8 +216,8 @@ impl Fs {
             Body::Mkdir { arg, name } => self.mkdir(head, arg, name),
             Body::Unlink { name } => self.unlink(head, name, 0),
             Body::Rmdir { name } => self.unlink(head, name, libc::AT_REMOVEDIR),
-            Body::Rename { newdir, flags, from, to } => self.rename(head, from, *newdir, to, *flags),
-            Body::Link { oldnode, name } => self.link(head, *oldnode, name),
+            Body::Rename { newdir, flags, from, to } => self.rename(head, from, *newdir, to, *flags, turn),
+            Body::Link { oldnode, name } => self.link(head, *oldnode, name, turn),
             _ => self.run_on_open(request, mangle, turn),
         }
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::abi::{self, InHeader, ROOT_ID};
 use crate::nodes::{Key, Node};
+use crate::pool::Turn;
 use crate::sys::{self, ActingAs, Errno, Sys};
+use crate::undo;
 
 use super::{Answer, Fs, control, handles};
 
@@ -17,6 +19,9 @@ impl Fs {
             return Answer::of(&self.virtual_entry(file));
         }
         let parent = self.nodes.get(head.nodeid)?;
+        if undo::is_hidden(name) {
+            return Err(Errno(libc::ENOENT));
+        }
         match self.find(&parent, name) {
             Ok((node, stat)) => Answer::of(&self.entry(&node, &stat)),
             Err(Errno(libc::ENOENT)) if self.fast() && !self.hides_absence(&parent, name) => {
@@ -55,6 +60,7 @@ impl Fs {
     fn made(&self, head: &InHeader, name: &OsStr) -> Sys<Answer> {
         let parent = self.nodes.get(head.nodeid)?;
         let (node, stat) = self.find(&parent, name)?;
+        self.name_made(&parent, name, &node);
         Answer::of(&self.entry(&node, &stat))
     }
 
@@ -85,10 +91,14 @@ impl Fs {
     pub(super) fn create(&self, head: &InHeader, arg: &abi::CreateIn, name: &OsStr) -> Sys<Answer> {
         let parent = self.parent(head.nodeid, name)?;
         let flags = self.target_flags(arg.flags as i32) | libc::O_CREAT;
+        let was_there = self.engine.armed() && sys::stat_at(parent.fd(), name).is_ok();
         let acting = ActingAs::new(head.uid, head.gid);
         let fd = with_umask(arg.umask, || sys::open_at(parent.fd(), name, flags, arg.mode))?;
         drop(acting);
         let (node, stat) = self.adopt(sys::reopen(fd.as_fd(), libc::O_PATH)?, &parent, name)?;
+        if !was_there {
+            self.name_made(&parent, name, &node);
+        }
         self.opened_new(node, &stat, fd, arg)
     }
 
@@ -120,17 +130,19 @@ impl Fs {
         Ok(Answer::Bytes(out))
     }
 
-    pub(super) fn link(&self, head: &InHeader, oldnode: u64, name: &OsStr) -> Sys<Answer> {
+    pub(super) fn link(&self, head: &InHeader, oldnode: u64, name: &OsStr, turn: &mut Turn) -> Sys<Answer> {
         let parent = self.parent(head.nodeid, name)?;
         let node = self.nodes.get(oldnode)?;
         sys::link_fd(node.fd(), parent.fd(), name)?;
-        self.made(head, name)
+        let made = self.made(head, name);
+        self.renamed(&node, turn);
+        made
     }
 
     pub(super) fn unlink(&self, head: &InHeader, name: &OsStr, flags: i32) -> Sys<Answer> {
         let parent = self.parent(head.nodeid, name)?;
         let node = self.known(&parent, name);
-        sys::unlink_at(parent.fd(), name, flags)?;
+        self.remove_name(&parent, name, flags)?;
         if let Some(node) = node {
             node.remove_name(&parent, name);
         }
@@ -144,10 +156,12 @@ impl Fs {
         newdir: u64,
         to: &OsStr,
         flags: u32,
+        turn: &mut Turn,
     ) -> Sys<Answer> {
         let (parent, newparent) = (self.parent(head.nodeid, from)?, self.parent(newdir, to)?);
         let (moved, replaced) = (self.known(&parent, from), self.known(&newparent, to));
-        sys::rename_at(parent.fd(), from, newparent.fd(), to, flags)?;
+        let replaces = sys::stat_at(newparent.fd(), to).is_ok();
+        self.move_name((&parent, from), (&newparent, to), flags, replaces)?;
         let exchanged = flags & libc::RENAME_EXCHANGE != 0;
         if let Some(node) = &replaced {
             if exchanged {
@@ -159,11 +173,25 @@ impl Fs {
             node.add_name(&newparent, to);
             node.remove_name(&parent, from);
         }
-        let directory = |node: &Option<Arc<Node>>| node.as_ref().is_some_and(|node| node.is_directory());
-        if directory(&moved) || (exchanged && directory(&replaced)) {
-            self.engine.paths_changed();
+        for node in [moved, replaced].into_iter().flatten() {
+            self.renamed(&node, turn);
         }
         Ok(Answer::Done)
+    }
+
+    /// Faults that a file gets with a new name must be felt, so the kernel has to ask again.
+    fn renamed(&self, node: &Arc<Node>, turn: &mut Turn) {
+        if node.is_directory() {
+            self.engine.paths_changed();
+        }
+        if !self.engine.armed() {
+            return;
+        }
+        turn.may_block();
+        let below = if node.is_directory() { self.touched_by(&self.engine.set().faults) } else { Vec::new() };
+        for node in below.iter().chain([node]) {
+            self.channel.forget_attributes(node.id);
+        }
     }
 
     /// The node of a name, if the kernel knows it.

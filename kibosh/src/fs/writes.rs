@@ -54,10 +54,14 @@ impl Writes {
         self.planned.push_back(Planned { start, end, left: end - start, mangle });
     }
 
-    /// Whether pages in the kernel's cache may not be what the file holds. They are asked for only
-    /// once: whoever asks drops them.
+    /// Whether pages in the kernel's cache may not be what the file holds. Whoever asks drops them.
     pub fn take_hidden(&mut self) -> bool {
-        std::mem::take(&mut self.hidden)
+        std::mem::take(&mut self.hidden) || self.planned.iter().any(|planned| planned.mangle.is_some())
+    }
+
+    /// Whether data that will be changed has not arrived yet.
+    pub fn expects_data(&self) -> bool {
+        self.planned.iter().any(|planned| planned.mangle.is_some() && planned.left != u64::MAX)
     }
 
     /// Data that the kernel still has in its cache was changed on its way.
@@ -121,8 +125,10 @@ mod tests {
         assert_eq!(writes.decided(1, 55, 1), Some(None));
         assert_eq!(writes.decided(1, 100, 10), None);
         assert_eq!(writes.decided(1, 50, 9), Some(None));
-        assert!(writes.take_hidden() && !writes.take_hidden());
+        assert!(writes.take_hidden() && writes.expects_data());
         assert_eq!(writes.decided(2, 0, 10), None);
+        writes.take_hidden();
+        assert!(!writes.take_hidden() && !writes.expects_data());
     }
 
     #[test]
