@@ -5,6 +5,11 @@
 //! is where faults are felt; `/proc/TID/syscall` tells which call it is.
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
+
+/// How often a running thread is looked at; some, such as those of io_uring, never sleep for us.
+const MOST_LOOKS: u32 = 64;
 
 /// What a thread is doing with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +32,25 @@ pub fn access(thread: u32, append: bool, size: u64) -> Access {
     if thread == 0 {
         return Access::Unknown;
     }
-    match fs::read_to_string(format!("/proc/{thread}/syscall")) {
-        Ok(line) => {
-            parse(&line, &|descriptor| if append { Some(size) } else { position(thread, descriptor) })
+    let position = |descriptor| if append { Some(size) } else { position(thread, descriptor) };
+    settled(thread).map_or(Access::Unknown, |line| parse(&line, &position))
+}
+
+/// What `/proc` says of a thread once it waits for our answer. It may still be on its way to sleep.
+fn settled(thread: u32) -> Option<String> {
+    let path = format!("/proc/{thread}/syscall");
+    for attempt in 0..MOST_LOOKS {
+        let line = fs::read_to_string(&path).ok()?;
+        if !line.starts_with("running") {
+            return Some(line);
         }
-        Err(_) => Access::Unknown,
+        if attempt < MOST_LOOKS / 2 {
+            thread::yield_now();
+        } else {
+            thread::sleep(Duration::from_micros(100));
+        }
     }
+    None
 }
 
 fn parse(line: &str, position: &dyn Fn(u64) -> Option<u64>) -> Access {

@@ -41,7 +41,12 @@ pub fn serve(plan: Plan, ready: impl Fn() + Send + Sync + 'static) -> io::Result
     let channel = Arc::new(Channel::new(device));
     let pool = Pool::new(channel.clone(), readers());
     let mode = if plan.coherent { Mode::Coherent } else { Mode::Fast };
-    let settings = Settings { mode, control_mode: plan.control_mode, seed: plan.seed };
+    let settings = Settings {
+        mode,
+        control_mode: plan.control_mode,
+        seed: plan.seed,
+        mountpoint: plan.mountpoint.clone(),
+    };
     let fs = Fs::new(settings, channel, pool.clone(), Nodes::new(target, &stat), Box::new(ready));
     fs.start();
     let (ended, end) = sys::raw_socket_pair().map_err(raw)?;

@@ -122,6 +122,19 @@ pub fn statx(fd: BorrowedFd, flags: u32, mask: u32) -> Sys<libc::statx> {
     Ok(unsafe { out.assume_init() })
 }
 
+/// Has the file system be asked for the attributes of a path, whatever is cached of them.
+pub fn ask_attributes(path: &OsStr) -> Sys<()> {
+    let path = c_string(path)?;
+    let mut out = MaybeUninit::<libc::statx>::zeroed();
+    let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_STATX_FORCE_SYNC | libc::AT_NO_AUTOMOUNT;
+    let (mask, out) = (libc::STATX_BASIC_STATS, out.as_mut_ptr());
+    check(unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), flags, mask, out) }).map(drop)
+}
+
+pub fn thread_id() -> u32 {
+    unsafe { libc::syscall(libc::SYS_gettid) as u32 }
+}
+
 pub fn statvfs(fd: BorrowedFd) -> Sys<libc::statvfs> {
     let mut out = MaybeUninit::<libc::statvfs>::uninit();
     check(unsafe { libc::fstatvfs(fd.as_raw_fd(), out.as_mut_ptr()) })?;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,41 +31,76 @@ class MakeMount(Protocol):
     def __call__(self, target: Path | None = None, *, mode: str = ..., seed: int = ...) -> kibosh.Mount: ...
 
 
+class Mounts:
+    """Mounts below one directory."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.made: list[kibosh.Mount] = []
+
+    def make(self, target: Path | None = None, *, mode: str = "fast", seed: int = 1) -> kibosh.Mount:
+        if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
+            pytest.skip("needs root and /dev/fuse")
+        number = len(self.made)
+        target = target or self.base / f"target{number}"
+        mountpoint = self.base / f"mount{number}"
+        target.mkdir(exist_ok=True)
+        mountpoint.mkdir()
+        log = self.base / f"kibosh{number}.log"
+        fs = kibosh.Mount(target, mountpoint, mode=mode, seed=seed, allow_other=True, log=log)
+        fs.mount()
+        self.made.append(fs)
+        return fs
+
+    def end(self) -> None:
+        for fs in self.made:
+            try:
+                fs.unmount()
+            finally:
+                while is_mounted(str(fs.mountpoint)):
+                    subprocess.run(["umount", "-l", str(fs.mountpoint)], check=True)
+
+
 @pytest.fixture
 def make_mount(tmp_path: Path) -> Iterator[MakeMount]:
     """Mounts as many as asked for; each target is new unless given."""
-    if os.geteuid() != 0 or not os.path.exists("/dev/fuse"):
-        pytest.skip("needs root and /dev/fuse")
-    mounts: list[kibosh.Mount] = []
+    mounts = Mounts(tmp_path)
+    yield mounts.make
+    mounts.end()
 
-    def make(target: Path | None = None, *, mode: str = "fast", seed: int = 1) -> kibosh.Mount:
-        number = len(mounts)
-        target = target or tmp_path / f"target{number}"
-        mountpoint = tmp_path / f"mount{number}"
-        target.mkdir(exist_ok=True)
-        mountpoint.mkdir()
-        log = tmp_path / f"kibosh{number}.log"
-        fs = kibosh.Mount(target, mountpoint, mode=mode, seed=seed, allow_other=True, log=log)
-        fs.mount()
-        mounts.append(fs)
-        return fs
 
-    yield make
-    for fs in mounts:
-        try:
-            fs.unmount()
-        finally:
-            while is_mounted(str(fs.mountpoint)):
-                subprocess.run(["umount", "-l", str(fs.mountpoint)], check=True)
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, kibosh.Mount]]:
+    """One mount for each mode, made when first needed."""
+    mounts = Mounts(tmp_path_factory.mktemp("shared"))
+
+    class Shared(dict[str, kibosh.Mount]):
+        def __missing__(self, mode: str) -> kibosh.Mount:
+            self[mode] = mounts.make(mode=mode)
+            return self[mode]
+
+    yield Shared()
+    mounts.end()
+
+
+def emptied(fs: kibosh.Mount) -> Iterator[kibosh.Mount]:
+    """A mount that is empty and without faults before and after."""
+    yield fs
+    fs.clear()
+    for path in fs.mountpoint.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @pytest.fixture
-def fs(make_mount: MakeMount) -> kibosh.Mount:
+def fs(shared: dict[str, kibosh.Mount]) -> Iterator[kibosh.Mount]:
     """A mount in fast mode."""
-    return make_mount()
+    yield from emptied(shared["fast"])
 
 
 @pytest.fixture(params=["fast", "coherent"])
-def any_fs(make_mount: MakeMount, request: pytest.FixtureRequest) -> kibosh.Mount:
+def any_fs(shared: dict[str, kibosh.Mount], request: pytest.FixtureRequest) -> Iterator[kibosh.Mount]:
     """A mount in each mode."""
-    return make_mount(mode=request.param)
+    yield from emptied(shared[request.param])

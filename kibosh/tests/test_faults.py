@@ -95,7 +95,7 @@ def test_all_ways_of_writing_are_met(warm: Warm) -> None:
 
 
 def test_all_ways_of_reading_are_met(warm: Warm) -> None:
-    fs, path, file = warm
+    fs, _, file = warm
     fs.set([kibosh.Unreadable(code=errno.EIO)])
     out = os.open(fs.mountpoint / "out", os.O_WRONLY | os.O_CREAT)
     null = os.open("/dev/null", os.O_WRONLY)
@@ -148,7 +148,7 @@ def test_unreadable_is_a_bus_error_in_a_mapping(warm: Warm) -> None:
 
 
 def test_unwritable_fails_the_msync_of_a_mapping(warm: Warm) -> None:
-    fs, path, file = warm
+    fs, _, file = warm
     with mmap.mmap(file, PAGE) as data:
         data[0] = ord("m")
         fs.set([kibosh.Unwritable(code=errno.EIO)])
@@ -217,7 +217,7 @@ def test_corrupt_reads_change_what_is_read_and_nothing_else(warm: Warm, mode: Co
 
 @pytest.mark.parametrize("mode", list(CorruptMode))
 def test_corrupt_writes_are_seen_at_once_through_the_mount(warm: Warm, mode: CorruptMode) -> None:
-    fs, path, file = warm
+    fs, _, file = warm
     fs.set([kibosh.WriteCorrupt(mode=mode, fraction=0.5)])
     assert os.pwrite(file, b"b" * PAGE, 0) == PAGE
     data = os.pread(file, PAGE, 0)
@@ -231,7 +231,7 @@ def test_corrupt_writes_are_seen_at_once_through_the_mount(warm: Warm, mode: Cor
 
 
 def test_a_torn_write_keeps_whole_units(warm: Warm) -> None:
-    fs, path, file = warm
+    fs, _, file = warm
     fs.set([kibosh.TornWrite(unit=512, survive="random")])
     os.pwrite(file, b"b" * PAGE * 2, PAGE)
     data = os.pread(file, PAGE * 4, 0)
@@ -263,7 +263,7 @@ def test_bit_flips_are_the_same_on_every_read(warm: Warm) -> None:
 
 
 def test_bandwidth_holds_back_what_is_too_much(warm: Warm) -> None:
-    fs, path, file = warm
+    fs, _, file = warm
     fs.set([kibosh.Bandwidth(bytes_per_sec=PAGE * 10)])
     start = time.monotonic()
     for _ in range(4):
@@ -377,9 +377,6 @@ def test_faults_follow_a_file_through_renames(warm: Warm) -> None:
 def test_a_fault_can_be_about_one_user_or_one_program(warm: Warm) -> None:
     fs, path, file = warm
     os.chmod(path, 0o644)
-    for directory in path.parents:
-        if fs.mountpoint in [directory, *directory.parents] or not os.access(directory, os.X_OK):
-            continue
     fs.set([kibosh.Unreadable(process="head", code=5), kibosh.Unreadable(uid=12345, code=5)])
     assert subprocess.run(["cat", path], capture_output=True, check=False).returncode == 0
     assert subprocess.run(["head", "-c1", path], capture_output=True, check=False).returncode != 0
@@ -407,7 +404,9 @@ def test_the_nth_match_fires_and_kills_its_caller(warm: Warm) -> None:
         "    try: os.fsync(file)\n"
         "    except OSError: pass\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == -signal.SIGKILL
     assert done.stdout.split() == ["0", "1", "2"]
 
@@ -433,7 +432,7 @@ def test_the_same_seed_meets_the_same_calls(make_mount: MakeMount) -> None:
 
 
 def test_a_fault_elsewhere_is_not_felt(warm: Warm) -> None:
-    fs, path, file = warm
+    fs, _, file = warm
     fs.set([kibosh.Unreadable(prefix="/other", code=5), kibosh.Unwritable(prefix="/other", code=5)])
     before = fs.stats()["requests"]
     for _ in range(200):

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from test_faults import fails_with
 
 import kibosh
 from conftest import MakeMount
-from test_faults import fails_with
 
 pytestmark = pytest.mark.faults
 
@@ -160,7 +160,7 @@ def test_an_exact_crash_point_kills_and_loses_in_one_step(fs: kibosh.Mount) -> N
         "    os.fsync(file)\n"
         "    print(number, flush=True)\n"
     )
-    command = [sys.executable, "-c", code, fs.mountpoint / "log"]
+    command = [sys.executable, "-c", code, str(fs.mountpoint / "log")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
     assert done.stdout.split() == ["0", "1"]

@@ -86,7 +86,12 @@ class Control:
 
 def _refusal(file: int, error: OSError) -> Exception:
     """Why the daemon did not take a document, as the handle it was written to tells."""
-    kinds = {errno.EINVAL: Refused, errno.ESTALE: StaleGeneration, errno.ENOSPC: Refused, errno.ENODATA: Refused}
+    kinds = {
+        errno.EINVAL: Refused,
+        errno.ESTALE: StaleGeneration,
+        errno.ENOSPC: Refused,
+        errno.ENODATA: Refused,
+    }
     try:
         return kinds[error.errno or 0](json.loads(os.pread(file, 1 << 20, 0))["errors"])
     except (KeyError, ValueError, OSError):

@@ -1,8 +1,10 @@
 //! Changing the set of faults, so that the next call of any process feels it.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::fault::{Document, Fault, FaultSet, Operation, Operations, Refused};
@@ -65,7 +67,7 @@ impl Fs {
         let pages = added.iter().chain(&removed).any(|fault| leaves_pages(fault));
         let names = added.iter().any(|fault| fault.spec.select.operations.has(Operation::Lookup));
         for node in &touched {
-            self.channel.forget_attributes(node.id);
+            self.close_gate(node);
             if pages {
                 self.channel.drop_pages(node.id);
             }
@@ -89,6 +91,35 @@ impl Fs {
             }
         });
         nodes
+    }
+
+    /// Has the kernel ask about a file before each of its uses.
+    ///
+    /// Forgotten attributes close the gate for writes. With the writeback cache a read only looks at
+    /// when they were valid until, which an answer to stat(2) changes; a file without a name that
+    /// leads to it has its reads met as they are made.
+    fn close_gate(&self, node: &Node) {
+        self.channel.forget_attributes(node.id);
+        if !self.fast() || !node.is_regular() || !node.cached.load(Ordering::Relaxed) {
+            return;
+        }
+        let thread = sys::thread_id();
+        self.own_threads().push(thread);
+        for path in node.paths() {
+            let path = [self.settings.mountpoint.as_os_str().as_bytes(), &path].concat();
+            if let Err(errno) = sys::ask_attributes(OsStr::from_bytes(&path)) {
+                log::debug!("the gate of {} is open to reads: {errno}", String::from_utf8_lossy(&path));
+            }
+        }
+        self.own_threads().retain(|own| *own != thread);
+    }
+
+    fn own_threads(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.own_threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_own(&self, thread: u32) -> bool {
+        self.own_threads().contains(&thread)
     }
 
     fn wake_at_next_expiry(&self, set: &FaultSet) {

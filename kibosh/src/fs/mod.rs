@@ -14,6 +14,7 @@ mod xattrs;
 
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub struct Settings {
     /// Permission bits of the control file.
     pub control_mode: u32,
     pub seed: u64,
+    pub mountpoint: PathBuf,
 }
 
 pub struct Fs {
@@ -66,6 +68,8 @@ pub struct Fs {
     /// Held while the set of faults changes.
     changing: Mutex<()>,
     served: AtomicU64,
+    /// Threads of ours that use the mount themselves; no fault is meant for them.
+    own_threads: Mutex<Vec<u32>>,
     ready: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -111,6 +115,7 @@ impl Fs {
             serve: OnceLock::new(),
             changing: Mutex::new(()),
             served: AtomicU64::new(0),
+            own_threads: Mutex::default(),
             ready,
         });
         let handler = fs.clone();
