@@ -133,12 +133,12 @@ class LabAgent:
 
 @contextmanager
 def running_agents(
-    lab: Lab, names: list[str], program: Sequence[str] = ("-m", "trogdor")
+    lab: Lab, names: list[str], program: Sequence[str] = ("-m", "trogdor"), further: Any = None
 ) -> Iterator[dict[str, LabAgent]]:
-    """An agent on each of these nodes, by name; ended after it."""
+    """An agent on each of these nodes, by name; ended after it. ``further``: more nodes of the configuration."""
     nodes = {name: {"hostname": name, "trogdor.agent.port": PORT, "trogdor.external.commands": ["*"]} for name in names}
     for name in names:
-        lab.node(name).path(TOPOLOGY).write_text(json.dumps({"nodes": nodes}))
+        lab.node(name).path(TOPOLOGY).write_text(json.dumps({"nodes": nodes | (further or {})}))
     agents = {name: LabAgent(lab.node(name), program) for name in names}
     try:
         for agent in agents.values():
