@@ -164,7 +164,7 @@ class Lives:
             else:
                 await ended
             if over:
-                worker.error = running.result()
+                worker.error = _outcome(running)
         finally:
             stopping.cancel()
             running.cancel()
@@ -203,6 +203,15 @@ class Lives:
             worker.error and f": {worker.error}",
         )
         self._changed(worker)
+
+
+def _outcome(running: "asyncio.Future[Any]") -> str:
+    """Why the work was over before its time; what it raised is an error of the worker like any other."""
+    problem = running.exception()
+    if problem is None:
+        return str(running.result())
+    log.error("a worker failed while it ran", exc_info=problem)
+    return f"{type(problem).__name__}: {problem}"
 
 
 def _settle(future: "asyncio.Future[Any]", value: Any, error: Exception | None) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -197,6 +198,17 @@ def test_a_second_agent_of_the_same_node_is_refused(agent: Any) -> None:
     second = subprocess.run([*command, "--state", os.fspath(agent.state)], capture_output=True, text=True, timeout=60)
     assert second.returncode == 6
     assert f"process {agent.process.pid}" in second.stderr
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        config = tmp_path / "c.json"
+        config.write_text(json.dumps({"nodes": {"n1": {"trogdor.agent.port": port}}}))
+        command = [sys.executable, "-m", "trogdor", "agent", "-c", os.fspath(config), "-n", "n1"]
+        ran = subprocess.run([*command, "--state", os.fspath(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 6
+    assert f"cannot listen on 127.0.0.1:{port}" in ran.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
