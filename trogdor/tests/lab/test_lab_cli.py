@@ -16,8 +16,9 @@ import pytest
 
 import trogdor
 from lab.waiting import wait_until
+from trogdor.lab import Lab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab-cli")]
 
 LAB = [sys.executable, "-m", "trogdor", "lab"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(trogdor.__file__).parents[1]), "SHELL": "/bin/sh", "PS1": "$ "}
@@ -90,8 +91,18 @@ def test_ctrl_c_ends_what_exec_runs(up: dict[str, Any]) -> None:
 
 
 def processes(up: dict[str, Any], node: str) -> list[str]:
-    shown = json.loads(run("ps", "--name", up["name"], "--json").stdout)
-    return [process["command"] for process in shown["nodes"][node]["processes"]]
+    return [process.command for process in Lab.attach(up["name"]).node(node).processes()]
+
+
+def test_ps_shows_nodes_and_their_processes(up: dict[str, Any]) -> None:
+    with Lab.attach(up["name"]).node("n2").popen(["sleep", "1000"]) as sleeper:
+        shown = json.loads(run("ps", "--name", up["name"], "--json").stdout)
+        assert {node: entry["processes"] for node, entry in shown["nodes"].items()} == {
+            "n1": [],
+            "n2": [{"pid": sleeper.pid, "parent": 1, "state": "S", "command": "sleep 1000"}],
+            "coordinator": [],
+        }
+        assert f"n2           10.66.0.2    {sleeper.pid}    S      sleep 1000" in run("ps", "--name", up["name"]).stdout
 
 
 def test_logs_are_printed(up: dict[str, Any]) -> None:

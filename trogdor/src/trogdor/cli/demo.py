@@ -1,5 +1,6 @@
 """``trogdor demo``: the main job on a real cluster, watched live."""
 
+import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -36,10 +37,9 @@ def command(
 
     def say(node: str, what: str) -> None:
         if not as_json:
-            print(
-                f"{time.monotonic() - began:6.2f} s  {coloured(f'{node:6}', _COLOURS.get(node, '0'))}  {what}",
-                flush=True,
-            )
+            name = coloured(f"{node:6}", _COLOURS.get(node, "0"))
+            sys.stdout.write(f"{time.monotonic() - began:6.2f} s  {name}  {what}\n")
+            sys.stdout.flush()
 
     try:
         with failures():

@@ -270,7 +270,8 @@ def run_on_all(
 
     def say(node: str, line: str) -> None:
         colour = _COLOURS[int(node[1:]) % len(_COLOURS)]
-        print(coloured(f"{node:{width}} | ", colour) + line, flush=True)
+        sys.stdout.write(coloured(f"{node:{width}} | ", colour) + line + "\n")  # whole lines, from many threads
+        sys.stdout.flush()
 
     with _told(), Lab(nodes, name=name or runtime.free_name(), state=state) as lab:
         if with_daemons:

@@ -13,8 +13,8 @@ import termios
 import threading
 import time
 import tty
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from trogdor.lab.lab import Lab
 from trogdor.lab.node import Node, NodeProcess
@@ -79,12 +79,12 @@ def run_everywhere(lab: Lab, argv: Sequence[str], say: Callable[[str, str], None
     """Run a program on each node, told by NODE, PEERS and DATA_DIR which; returns the exit codes by node.
 
     NODE is the node's name, PEERS the others' with commas between, DATA_DIR a directory of the node's own.
-    `say(node, line)` is called, from a thread of each node, with each line of output. On KeyboardInterrupt
-    the programs get SIGTERM, and 5 s, before it is raised.
+    `say(node, line)` is called, from a thread of each node, with each line of output. On SIGINT, SIGTERM or
+    SIGHUP the programs get SIGTERM, and 5 s; then KeyboardInterrupt is raised.
     """
     processes: dict[str, NodeProcess] = {}
     readers = []
-    try:
+    with _signals_readable() as signalled:
         for name, node in lab.nodes.items():
             node.path(DATA_DIRECTORY).mkdir(exist_ok=True)
             peers = ",".join(other for other in lab.nodes if other != name)
@@ -92,14 +92,47 @@ def run_everywhere(lab: Lab, argv: Sequence[str], say: Callable[[str, str], None
             processes[name] = node.popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
             readers.append(threading.Thread(target=_read_lines, args=(name, processes[name], say), daemon=True))
             readers[-1].start()
-        codes = {name: process.wait() for name, process in processes.items()}
-    except KeyboardInterrupt:
-        _end(list(processes.values()))
-        raise
-    finally:
-        for reader in readers:
-            reader.join(1.0)
+        interrupted = not _all_end(list(processes.values()), signalled)
+        if interrupted:
+            _end(list(processes.values()))
+    codes = {name: process.wait() for name, process in processes.items()}
+    for reader in readers:
+        reader.join(1.0)
+    if interrupted:
+        raise KeyboardInterrupt
     return codes
+
+
+def _all_end(processes: Sequence[NodeProcess], signalled: int) -> bool:
+    """Wait; returns True when every process has ended, False as soon as `signalled` is readable."""
+    poll = select.poll()
+    for descriptor in (signalled, *(process.fileno() for process in processes)):
+        poll.register(descriptor, select.POLLIN)
+    left = len(processes)
+    while left:
+        for descriptor, _ in poll.poll():
+            if descriptor == signalled:
+                return False
+            poll.unregister(descriptor)
+            left -= 1
+    return True
+
+
+@contextmanager
+def _signals_readable() -> Iterator[int]:
+    """A descriptor that is readable once a signal has come. An exception out of a handler can get lost."""
+    readable, written = os.pipe()
+    os.set_blocking(written, False)
+    before = {number: signal.signal(number, lambda *_: None) for number in _FORWARDED}
+    signal.set_wakeup_fd(written)
+    try:
+        yield readable
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(readable)
+        os.close(written)
 
 
 def _read_lines(name: str, process: NodeProcess, say: Callable[[str, str], None]) -> None:

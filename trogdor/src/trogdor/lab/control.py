@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import socket
 from collections.abc import Sequence
 from typing import Any
@@ -39,6 +40,13 @@ def ask(path: str, op: str, descriptors: Sequence[int] = (), **request: Any) -> 
             os.close(descriptor)
         raise OSError(*answer["error"])
     return answer, received
+
+
+def is_readable(descriptor: int, timeout_s: float | None) -> bool:
+    """Whether something can be read, waiting for it up to `timeout_s`; for ever if None."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
 
 
 def pid_of(pidfd: int) -> int | None:

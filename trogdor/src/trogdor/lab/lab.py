@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from trogdor.lab import daemons, runtime
+from trogdor.lab.control import is_readable
 from trogdor.lab.node import Node, NodeProcess
 from trogdor.lab.plan import COORDINATOR, OWN_DIRECTORIES, Plan, plan_nodes
 from trogdor.lab.reasons import explain
@@ -185,7 +185,7 @@ class Lab:
 
     def _await_report(self, report: int) -> None:
         """Return when every node is up; the keeper then closes its end of the pipe without a word."""
-        if not select.select([report], [], [], _SET_UP_TIMEOUT_S)[0]:
+        if not is_readable(report, _SET_UP_TIMEOUT_S):
             raise LabError(f"the nodes were not up after {_SET_UP_TIMEOUT_S:.0f} s")
         text = os.read(report, 65536)
         if not text:
@@ -202,7 +202,7 @@ class Lab:
             guard = os.pidfd_open(pid)
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(guard, signal.SIGTERM)
-            ended = select.select([guard], [], [], _END_TIMEOUT_S)[0]
+            ended = is_readable(guard, _END_TIMEOUT_S)
             os.close(guard)
             if not ended:
                 raise LabError(f"the keeper of lab {self.name} has not ended after {_END_TIMEOUT_S:.0f} s")

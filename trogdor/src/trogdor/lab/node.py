@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -62,7 +61,7 @@ class NodeProcess:
         return code
 
     def _wait(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self._exit_pipe], [], [], timeout)[0]:
+        if self.returncode is None and control.is_readable(self._exit_pipe, timeout):
             self.returncode = int(os.read(self._exit_pipe, 16) or -signal.SIGKILL)
         return self.returncode
 
