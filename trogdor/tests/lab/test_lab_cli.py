@@ -95,7 +95,9 @@ def processes(up: dict[str, Any], node: str) -> list[str]:
 
 
 def test_ps_shows_nodes_and_their_processes(up: dict[str, Any]) -> None:
-    with Lab.attach(up["name"]).node("n2").popen(["sleep", "1000"]) as sleeper:
+    node = Lab.attach(up["name"]).node("n2")
+    with node.popen(["sleep", "1000"]) as sleeper:
+        wait_until(lambda: [process.state for process in node.processes()] == ["S"])
         shown = json.loads(run("ps", "--name", up["name"], "--json").stdout)
         assert {node: entry["processes"] for node, entry in shown["nodes"].items()} == {
             "n1": [],
