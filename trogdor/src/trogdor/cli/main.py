@@ -1,7 +1,6 @@
 """The ``trogdor`` command: which commands there are, each imported only when it runs."""
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ class LazyCommands(MutableMapping[str, Any]):
     """Name → command; a command's module is imported when it is first asked for."""
 
     def __init__(self) -> None:
-        self.entries = {entry.name: entry for entry in ENTRIES if _exists(entry.module)}
+        self.entries = {entry.name: entry for entry in ENTRIES}
         self._loaded: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
@@ -109,10 +108,6 @@ class LazyCommands(MutableMapping[str, Any]):
         return len(self.entries)
 
 
-def _exists(module: str) -> bool:
-    return importlib.util.find_spec(f"trogdor.cli.{module}") is not None
-
-
 class Commands(typer.core.TyperGroup):
     """The group of all commands; its help is written from the table, without an import."""
 
@@ -121,12 +116,10 @@ class Commands(typer.core.TyperGroup):
         self.commands = LazyCommands()
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        entries = [entry for entry in ENTRIES if entry.name in self.commands]
-        for section in dict.fromkeys(entry.section for entry in entries):
+        for section in dict.fromkeys(entry.section for entry in ENTRIES):
+            rows = [(entry.name, entry.help) for entry in ENTRIES if entry.section == section]
             with formatter.section(section):
-                formatter.write_dl(
-                    [(entry.name, entry.help) for entry in entries if entry.section == section], col_max=16
-                )
+                formatter.write_dl(rows, col_max=16)
 
 
 app = plain_app(cls=Commands, add_completion=True, no_args_is_help=True)

@@ -1,10 +1,13 @@
 """What commands print: tables and colour on a terminal, plain text in a pipe, JSON for programs."""
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+_COLOUR = re.compile(r"\033\[\d*m")
 
 
 def print_json(value: Any) -> None:
@@ -17,7 +20,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], empty: str
     if not rows:
         print(empty)
         return
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    widths = [max(visible_length(row[column]) for row in [header, *rows]) for column in range(len(header))]
     print(bold(aligned(header, widths)))
     for row in rows:
         print(aligned(row, widths))
@@ -25,7 +28,13 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], empty: str
 
 def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     """The cells padded to their widths, two spaces between, nothing trailing."""
-    return "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+    padded = [cell + " " * (width - visible_length(cell)) for cell, width in zip(cells, widths, strict=True)]
+    return "  ".join(padded).rstrip()
+
+
+def visible_length(text: str) -> int:
+    """How many columns ``text`` takes: its colours take none."""
+    return len(_COLOUR.sub("", text))
 
 
 def on_terminal() -> bool:

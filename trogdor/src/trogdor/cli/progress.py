@@ -72,7 +72,8 @@ class Progress:
 
 
 def _left(until_ms: int) -> str:
-    return say_duration(max(0, until_ms - now_ms()) // 1000 * 1000)
+    seconds = -(-max(0, until_ms - now_ms()) // 1000)
+    return say_duration(seconds * 1000) if seconds else "0s"
 
 
 def _say_start(status: "FaultStatus") -> str:
@@ -89,8 +90,9 @@ def _say_start(status: "FaultStatus") -> str:
 
 def _say_end(status: "FaultStatus") -> str:
     assert status.seen_end_ms is not None
+    how = "" if status.undone_by == "stop" else _lag(status.asked_end_ms, status.seen_end_ms)
     by = f", undone by {status.undone_by}" if status.undone_by not in (None, "end", "stop") else ""
-    return good("healed") + f" {clock(status.seen_end_ms)}{_lag(status.asked_end_ms, status.seen_end_ms)}{by}"
+    return good("healed") + f" {clock(status.seen_end_ms)}{how}{by}"
 
 
 def _lag(asked_ms: float | None, seen_ms: float) -> str:

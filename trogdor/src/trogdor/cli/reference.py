@@ -50,10 +50,9 @@ def text() -> str:
 
 def _sections() -> Iterator[str]:
     root: Any = typer.main.get_command(app).make_context("trogdor", [], resilient_parsing=True, terminal_width=WIDTH)
-    known = [entry for entry in ENTRIES if entry.name in root.command.commands]
-    for section in dict.fromkeys(entry.section for entry in known):
+    for section in dict.fromkeys(entry.section for entry in ENTRIES):
         yield f"\n## {section}\n"
-        for entry in known:
+        for entry in ENTRIES:
             if entry.section == section:
                 yield from _command(root.command.commands[entry.name], entry.name, root, level=3)
 

@@ -82,7 +82,8 @@ class Connection:
             self._local.connection = None
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = "no answer in time" if isinstance(error, TimeoutError) else said
         return Unreachable(str(self.target), reason, self.daemon)
 
 

@@ -50,6 +50,11 @@ def play(daemon: Daemon, *scenes: dict[str, Any]) -> None:
     daemon.answers["GET /coordinator/tasks/p1"] = look
 
 
+def test_a_stop_is_not_compared_with_the_end_asked_for(run: Run, coordinator: Daemon) -> None:
+    play(coordinator, task("DONE", status(seenStartMs=1002.5, seenEndMs=1500.0, undoneBy="stop"), cancelled=True))
+    assert "healed 1970-01-01T00:00:01.500\n" in run(*ARGS, "-t", coordinator.target).out
+
+
 def lines_sent(daemon: Daemon) -> list[str]:
     return [line for line, _ in daemon.requests]
 

@@ -1,8 +1,12 @@
 """``ls``, ``nodes``, ``mark``, ``stop``, ``freeze`` and ``thaw``: what they print, and how they end."""
 
 import json
+import re
 from typing import Any
 
+import pytest
+
+from trogdor.cli import output
 from unit.cli.support import Daemon, Run
 
 NOOP = "org.apache.kafka.trogdor.task.NoOpTaskSpec"
@@ -89,3 +93,10 @@ def test_freeze_and_thaw_everywhere_or_on_one_agent(run: Run, daemon: Daemon) ->
 def test_a_frozen_coordinator_is_exit_6(run: Run, daemon: Daemon) -> None:
     daemon.answers["POST /coordinator/mark"] = (503, {"code": 503, "message": "frozen"})
     assert run("mark", "x", "-t", daemon.target).code == 6
+
+
+def test_colours_take_no_columns(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    output.print_table(("A", "B"), [(output.good("up"), "x"), (output.bad("down"), "y")])
+    lines = [re.sub(r"\033\[\d*m", "", line) for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["A     B", "up    x", "down  y"]
