@@ -24,6 +24,7 @@ lint: setup
 	$(BIN)/ruff check .
 	cd trogdor && $(BIN)/mypy
 	cd trogdor && $(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m trogdor.cli.reference | diff -q - docs/commands.md >/dev/null || { echo 'docs/commands.md is not what --help says: run make docs'; false; }
 
 test: setup test-unit test-lab
 
