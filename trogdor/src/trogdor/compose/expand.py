@@ -43,6 +43,22 @@ def is_composite(spec: Spec) -> bool:
     return isinstance(spec, COMPOSITES)
 
 
+def classes_within(spec: Spec) -> set[str]:
+    """The classes that agents have to know for a spec: its own, or those of the specs that it carries."""
+    if not is_composite(spec):
+        return {spec.class_name}
+    documents: list[Mapping[str, Any]] = []
+    if isinstance(spec, RandomScheduleSpec):
+        documents = [template.spec for template in spec.faults]
+    elif isinstance(spec, FixedScheduleSpec):
+        documents = [task.spec for task in spec.tasks]
+    elif isinstance(spec, SequenceSpec):
+        documents = [step.spec for step in spec.steps]
+    elif isinstance(spec, TargetSpec):
+        documents = [spec.spec]
+    return {str(document["class"]) for document in documents} - {kind.class_name for kind in COMPOSITES}
+
+
 def questions(spec: Spec, topology: Topology) -> list[Question]:
     """What has to be known before a spec can be expanded; often nothing."""
     if isinstance(spec, KafkaFaultSpec):

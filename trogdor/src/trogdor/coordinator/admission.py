@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from trogdor.compose.expand import classes_within
 from trogdor.coordinator import java
 from trogdor.coordinator.nodes import Agent
 from trogdor.spec import Spec, SpecError, UnknownSpecClass, parse
@@ -69,11 +70,14 @@ def _problems_on(agent: Agent, spec: Spec) -> list[dict[str, str]]:
     if not agent.up:
         return [_problem("spec", f"node {name}: no agent answers at {agent.connection.target}")]
     classes = agent.features.get("classes")
-    if agent.kind == "own" and classes is not None and spec.class_name not in classes:
-        missing = agent.features.get("missing") or {}
-        why = missing.get(spec.class_name) or "; ".join(f"{what}: {reason}" for what, reason in missing.items())
-        return [_problem("spec.class", f"node {name} cannot do this" + (f": {why}" if why else ""))]
-    return []
+    unknown = classes_within(spec) - set(classes) if agent.kind == "own" and classes is not None else set()
+    missing = agent.features.get("missing") or {}
+    problems = []
+    for wanted in sorted(unknown):
+        what = "this" if wanted == spec.class_name else wanted.rpartition(".")[2]
+        why = missing.get(wanted) or "; ".join(f"{what}: {reason}" for what, reason in missing.items())
+        problems.append(_problem("spec.class", f"node {name} cannot do {what}" + (f": {why}" if why else "")))
+    return problems
 
 
 def _problem(path: str, message: str) -> dict[str, str]:

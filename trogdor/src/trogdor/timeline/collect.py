@@ -98,18 +98,21 @@ def _bars(task_id: str, task: Json, topology: Topology) -> Iterator[Bar]:
 
 
 def _bar(task_id: str, node: str, spec: Spec, task: Json, status: FaultStatus | None) -> Bar:
-    document = task["spec"]
-    asked = (float(spec.start_ms), float(spec.end_ms))
-    seen: tuple[float | None, float | None] = (_moment(task.get("startedMs")), _moment(task.get("doneMs")))
     error = str(task.get("error") or "")
-    outcome, note = _outcome(task, error), error
-    undone_by, via = "", tuple[str, ...]()
-    if status is not None:
-        asked = (status.asked_start_ms or asked[0], status.asked_end_ms or asked[1])
-        seen = (status.seen_start_ms, status.seen_end_ms if status.seen_start_ms is not None else None)
-        outcome, note = _verdict(status, error)
-        undone_by, via = status.undone_by or "", status.via
-    return Bar(task_id, node, what_of(document), *asked, *seen, outcome, detail_of(document), note, undone_by, via)
+    asked = (float(spec.start_ms), float(spec.end_ms))
+    what, detail = what_of(task["spec"]), detail_of(task["spec"])
+    done_ms = _moment(task.get("doneMs")) if task.get("state") == "DONE" else None
+    if status is None:
+        seen = (_moment(task.get("startedMs")), done_ms)
+        return Bar(task_id, node, what, *asked, *seen, _outcome(task, error), detail, error)
+    asked = (status.asked_start_ms or asked[0], status.asked_end_ms or asked[1])
+    outcome, note = _verdict(status, error)
+    has_begun, is_gone = status.seen_start_ms is not None, status.seen_end_ms is not None
+    end_ms = status.seen_end_ms if is_gone else max(done_ms, asked[0]) if done_ms is not None else None
+    return Bar(
+        task_id, node, what, *asked, status.seen_start_ms, end_ms if has_begun else None, outcome, detail, note,
+        seen_gone=is_gone, undone_by=status.undone_by or "", via=status.via,
+    )  # fmt: skip
 
 
 def _outcome(task: Json, error: str) -> Outcome:

@@ -28,6 +28,8 @@ class Bar:
     """What was asked, beyond ``what``."""
     note: str = ""
     """Why the outcome is what it is: the verdict's words, or the error."""
+    seen_gone: bool = True
+    """Whether ``end_ms`` is when it was seen to be gone, not just when its task was over."""
     undone_by: str = ""
     via: tuple[str, ...] = ()
 

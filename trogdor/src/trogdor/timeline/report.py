@@ -74,7 +74,7 @@ def _well(timeline: Timeline) -> str:
     seen = sum(bar.outcome == "seen" for bar in timeline.bars)
     unsure = sum(bar.outcome == "unverified" for bar in timeline.bars)
     return (
-        f'<p class="good">No error; {seen} faults were seen{f", {unsure} could not be verified" if unsure else ""}.</p>'
+        f'<p class="good">No error; faults seen: {seen}{f", not verified: {unsure}" if unsure else ""}.</p>'
     )
 
 
@@ -82,7 +82,7 @@ def _asked_against_actual(timeline: Timeline) -> str:
     bars = sorted(timeline.bars, key=lambda bar: (bar.asked_start_ms, bar.task, bar.node))
     rows = [_row(bar, timeline.begin_ms) for bar in bars[:MAX_ROWS]]
     late = [bar.start_ms - bar.asked_start_ms for bar in bars if bar.start_ms is not None]
-    healed = [bar.end_ms - bar.asked_end_ms for bar in bars if bar.end_ms is not None and bar.outcome == "seen"]
+    healed = [bar.end_ms - bar.asked_end_ms for bar in bars if bar.end_ms is not None and bar.seen_gone]
     figures = [f"{name}: {_spread(values)}" for name, values in (("late", late), ("healed late", healed)) if values]
     head = ("Task", "What", "Node", "Asked at", "for", "Began", "Ended", "Outcome")
     cut = f"<p>The first {MAX_ROWS} of {len(bars)}.</p>" if len(bars) > MAX_ROWS else ""
@@ -91,7 +91,7 @@ def _asked_against_actual(timeline: Timeline) -> str:
 
 def _row(bar: Bar, begin_ms: float) -> list[str]:
     began = "" if bar.start_ms is None else f"{bar.start_ms - bar.asked_start_ms:+.1f} ms"
-    ended = "" if bar.end_ms is None else f"{bar.end_ms - bar.asked_end_ms:+.1f} ms"
+    ended = "" if bar.end_ms is None or not bar.seen_gone else f"{bar.end_ms - bar.asked_end_ms:+.1f} ms"
     kind = "bad" if bar.outcome in BAD else "unsure" if bar.outcome == "unverified" else ""
     outcome = f"{bar.outcome}{f': {bar.note}' if bar.note else ''}"
     cells = [
@@ -137,7 +137,7 @@ def _clean(timeline: Timeline) -> str:
     rows = []
     for bar in timeline.bars:
         if bar.start_ms is not None and bar.undone_by:
-            gone = "gone" if bar.end_ms is not None else '<span class="bad">not seen to be gone</span>'
+            gone = "gone" if bar.seen_gone else '<span class="unsure">not looked at: something else held it</span>'
             cells = [bar.task, bar.what, bar.node, bar.undone_by, ", ".join(bar.via)]
             rows.append([*map(escape, cells), gone])
     if not rows:

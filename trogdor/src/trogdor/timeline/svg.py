@@ -160,7 +160,7 @@ def say(bar: Bar) -> str:
     parts.append(f"asked for {_seconds(bar.asked_end_ms - bar.asked_start_ms)}")
     if bar.start_ms is not None:
         parts.append(f"late by {bar.start_ms - bar.asked_start_ms:.1f} ms")
-        if bar.end_ms is not None:
+        if bar.end_ms is not None and bar.seen_gone:
             parts.append(f"took {_seconds(bar.end_ms - bar.start_ms)}")
     parts += [bar.detail] if bar.detail else []
     return "; ".join(parts)

@@ -34,6 +34,15 @@ def test_a_fault_on_two_nodes_is_two_bars_each_with_its_own_verdict() -> None:
     assert (two.node, two.outcome, two.start_ms, two.note) == ("n2", "not seen", None, "it still ran")
 
 
+def test_a_fault_whose_end_another_fault_hid_ends_with_its_task() -> None:
+    hidden = task(PAUSE, startedMs=1001, doneMs=3010, status=status("seen", seenStartMs=1001.0))
+    (bar,) = of_tasks({"t": hidden}, [], TOPOLOGY, now_ms=90_000).bars
+    assert (bar.end_ms, bar.seen_gone) == (3010, False)
+    going = {**hidden, "state": "RUNNING"}
+    (bar,) = of_tasks({"t": going}, [], TOPOLOGY, now_ms=90_000).bars
+    assert bar.end_ms is None
+
+
 def test_a_composite_is_drawn_as_its_children() -> None:
     schedule = {"class": "trogdor.schedule.FixedScheduleSpec", "tasks": []}
     child = task(PAUSE, startedMs=1001, doneMs=3000, status=status("seen", seenStartMs=1001.0, seenEndMs=3000.0))
