@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from trogdor.cli.exits import ExitCode, Failure
-from trogdor.cli.judge import NO_PROCESS, did_not_take, is_decided, judge, outcome_json
+from trogdor.cli.judge import NO_PROCESS, did_not_take, is_composite, is_decided, judge, outcome_json, statuses_of
 from trogdor.cli.options import When
 from trogdor.cli.output import print_json
 from trogdor.cli.progress import Progress
@@ -117,7 +117,7 @@ class Run:
         self.created = True
         self.client.create_task(self.task_id, self.spec, lease, check=False)
         name = str(self.spec["class"]).rpartition(".")[2]
-        self.progress.say(f"{self.task_id}  {name} on {' '.join(self.nodes)}")
+        self.progress.say(f"{self.task_id}  {name}" + (f" on {' '.join(self.nodes)}" if self.nodes else ""))
 
     def _heal(self) -> tuple[ExitCode, list[str]]:
         from trogdor.client import NotFound
@@ -136,7 +136,6 @@ class Run:
     ) -> "tuple[Task, Statuses]":
         """Watches until ``until``. Raises TimeoutError after ``deadline_s``, Unreachable when the daemon is gone."""
         from trogdor.client import Unreachable
-        from trogdor.wire.status import read_statuses
 
         end = None if deadline_s is None else time.monotonic() + deadline_s
         heard = time.monotonic()
@@ -147,7 +146,7 @@ class Run:
             except Unreachable:
                 if time.monotonic() - heard > SILENCE_S:
                     raise
-            statuses = read_statuses(self.last.get("status"), self.nodes)
+            statuses = statuses_of(self.last, self.nodes)
             self.progress.report(self.last, statuses)
             if until(self.last, statuses):
                 return self.last, statuses
@@ -155,7 +154,7 @@ class Run:
         raise TimeoutError(f"still {self.last['state']} after {deadline_s:g} s")
 
     def _is_taken(self, task: "Task", statuses: Statuses) -> bool:
-        if _is_done(task, statuses):
+        if _is_done(task, statuses) or (is_composite(task) and task["state"] != "PENDING"):
             return True
         if task["state"] == "PENDING" or (statuses.keys() != set(self.nodes) and ".fault." in self.spec["class"]):
             return False

@@ -42,6 +42,29 @@ def judge(
     return ExitCode.OK, ["took, and healed" if statuses else ending]
 
 
+def statuses_of(task: "Task", nodes: list[str]) -> "dict[str, FaultStatus]":
+    """Node → status of a fault; of a composite ``1 n2`` → status, by the number of its child. Empty for all else."""
+    from trogdor.wire.status import read_statuses
+
+    status = task.get("status")
+    children = status.get("children") if isinstance(status, dict) else None
+    if children is None:
+        return read_statuses(status, nodes)
+    found: dict[str, FaultStatus] = {}
+    for child_id, child in children.items():
+        number, shown = child_id.rpartition("/")[2], child.get("status")
+        only = ["only"] if isinstance(shown, dict) and "verdict" in shown else []
+        for node, each in read_statuses(shown, only).items():
+            found[number if only else f"{number} {node}"] = each
+    return found
+
+
+def is_composite(task: "Task") -> bool:
+    """Whether a task is made of others, which its status shows."""
+    status = task.get("status")
+    return isinstance(status, dict) and "children" in status
+
+
 def did_not_take(status: "FaultStatus") -> bool:
     """Whether the fault was looked for and not seen, or had nothing to act on."""
     return status.outcome == "not seen" or NO_PROCESS in status.verdict

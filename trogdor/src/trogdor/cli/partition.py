@@ -8,7 +8,7 @@ import typer
 
 from trogdor.cli import options
 from trogdor.cli.exits import ExitCode, Failure
-from trogdor.cli.target import Target
+from trogdor.cli.target import Target, complete_node
 
 PARTITION = "org.apache.kafka.trogdor.fault.NetworkPartitionFaultSpec"
 CUT_LINKS = "trogdor.fault.CutLinksFaultSpec"
@@ -37,6 +37,7 @@ def command(
         list[str] | None,
         typer.Argument(
             metavar="[END… / END…]",
+            autocompletion=complete_node,
             help="Groups with / between them. An end is a node, an address, a CIDR, a DNS name, or ! and one of these.",
         ),
     ] = None,

@@ -6,14 +6,16 @@ import typer
 
 from trogdor.cli import options
 from trogdor.cli.exits import ExitCode, Failure
-from trogdor.cli.target import Target
+from trogdor.cli.target import Target, complete_node
 
 PAUSE = "trogdor.fault.ProcessPauseFaultSpec"
 
 
 def command(
     *,
-    nodes: Annotated[list[str], typer.Argument(metavar="NODE…", help="The nodes on which to stop it.")],
+    nodes: Annotated[
+        list[str], typer.Argument(metavar="NODE…", autocompletion=complete_node, help="The nodes on which to stop it.")
+    ],
     target: Target = None,
     duration: options.For = None,
     name: Annotated[str | None, typer.Option("--name", help="The program's file name, such as etcd.")] = None,

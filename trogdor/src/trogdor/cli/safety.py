@@ -7,7 +7,7 @@ import typer
 from trogdor.cli.exits import ExitCode, Failure
 from trogdor.cli.foreground import HEAL_DEADLINE_S
 from trogdor.cli.output import print_json
-from trogdor.cli.target import Target, agent, coordinator
+from trogdor.cli.target import Target, agent, complete_task, coordinator
 
 if TYPE_CHECKING:
     from trogdor.client import Client
@@ -19,7 +19,9 @@ OneAgent = Annotated[
 
 
 def stop(
-    task_id: Annotated[str | None, typer.Argument(metavar="[ID]", help="The task to stop.")] = None,
+    task_id: Annotated[
+        str | None, typer.Argument(metavar="[ID]", autocompletion=complete_task, help="The task to stop.")
+    ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="Stop every task.")] = False,
     target: Target = None,

@@ -70,11 +70,12 @@ def _outcome(task: "Task") -> str:
 
 
 def _verdicts(status: Any) -> list[str]:
+    """Every verdict in a task's status: of one node, of many, of a composite's children."""
     if not isinstance(status, dict):
         return []
     if isinstance(status.get("verdict"), str):
         return [status["verdict"]]
-    return [value["verdict"] for value in status.values() if isinstance(value, dict) and "verdict" in value]
+    return [verdict for value in status.values() for verdict in _verdicts(value)]
 
 
 def nodes(*, target: Target = None, as_json: AsJson = False) -> None:

@@ -1,9 +1,9 @@
 """Which coordinator a command talks to, and what becomes of a daemon's errors."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from trogdor.client import AgentClient, Client
 
 VARIABLE = "TROGDOR"
+COMPLETION_S = 1.0
 
 Target = Annotated[
     str | None,
@@ -81,6 +82,27 @@ def _parsed(target: str) -> str:
         return str(Parsed.parse(target))
     except ValueError as error:
         raise Failure(ExitCode.BAD_USAGE, str(error)) from None
+
+
+def complete_node(incomplete: str) -> list[str]:
+    """Shell completion: the nodes of the coordinator that a command would talk to; none when it does not answer."""
+    return [name for name in _ask(lambda client: client.nodes()) if name.startswith(incomplete)]
+
+
+def complete_task(incomplete: str) -> list[str]:
+    """Shell completion: the tasks that are not done."""
+    tasks = _ask(lambda client: client.tasks())
+    return [name for name, task in tasks.items() if task["state"] != "DONE" and name.startswith(incomplete)]
+
+
+def _ask(question: "Callable[[Client], Mapping[str, Any]]") -> "Mapping[str, Any]":
+    from trogdor.client import Client, ClientError
+
+    try:
+        with Client(found_target(), deadline_s=COMPLETION_S) as client:
+            return question(client)
+    except (Failure, ClientError, ValueError):
+        return {}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from trogdor.cli.exits import ExitCode
-from trogdor.cli.judge import judge
+from trogdor.cli.judge import judge, statuses_of
 from trogdor.wire.status import FaultStatus
 
 FAULT = {"class": "org.apache.kafka.trogdor.fault.NetworkPartitionFaultSpec"}
@@ -39,6 +39,15 @@ def status(verdict: str = "seen", **times: Any) -> FaultStatus:
 def test_a_fault(why: str, task: dict[str, Any], statuses: list[FaultStatus], code: ExitCode) -> None:
     by_node = {f"n{at}": value for at, value in enumerate(statuses)}
     assert judge({"state": "DONE", "spec": FAULT, **task}, by_node)[0] is code, why
+
+
+def test_the_children_of_a_composite_are_judged() -> None:
+    one, many = status().to_json(), {"n1": status().to_json(), "n2": status("not seen: packets pass").to_json()}
+    children = {"drill/1": {"state": "DONE", "status": one}, "drill/2": {"state": "DONE", "status": many}}
+    task: Any = {"state": "DONE", "spec": FAULT, "status": {"children": children}}
+    statuses = statuses_of(task, ["n1", "n2"])
+    assert list(statuses) == ["1", "2 n1", "2 n2"]
+    assert judge(task, statuses) == (ExitCode.NOT_TAKEN, ["2 n2: not seen: packets pass"])
 
 
 def test_an_unverified_fault_is_not_called_a_success() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from trogdor.cli import main as cli
+from trogdor.cli import target
 from trogdor.cli.exits import ExitCode, Failure
-from unit.cli.support import Run
+from unit.cli.support import Daemon, Run
 
 COSTLY = ("trogdor.spec", "rich", "aiohttp", "starlette", "uvicorn", "sqlalchemy", "confluent_kafka", "asyncio")
 
@@ -73,6 +74,19 @@ def test_a_failure_is_one_line_and_its_code(
         cli.main([])
     assert ended.value.code == 5
     assert capsys.readouterr().err == "trogdor: nobody there\n"
+
+
+def test_completion_asks_the_coordinator_and_is_silent_without_one(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.answers["GET /coordinator/nodes"] = (200, {"nodes": {"n1": {}, "n2": {}, "m1": {}}})
+    tasks = {"t1": {"state": "RUNNING"}, "t2": {"state": "DONE"}}
+    daemon.answers["GET /coordinator/tasks"] = (200, {"tasks": tasks})
+    monkeypatch.setenv("TROGDOR", daemon.target)
+    assert target.complete_node("n") == ["n1", "n2"]
+    assert target.complete_task("") == ["t1"]
+    monkeypatch.setenv("TROGDOR", "127.0.0.1:1")
+    assert target.complete_node("") == target.complete_task("") == []
 
 
 def test_completion_offers_commands_and_spec_names() -> None:
