@@ -105,17 +105,18 @@ class Journal:
 
     def _allocate(self, fd: int, wanted: int, grow: bool) -> None:
         """Both files are to hold twice what is live, so that the next turn finds room whatever the disk says."""
-        while grow and self._size < wanted:
-            self._size *= 2
-        if self._size > MOST:
+        size = self._size
+        while grow and size < wanted:
+            size *= 2
+        if size > MOST:
             raise CannotInject(f"{self.directory}: more than {MOST >> 20} MiB of claims at once")
         other = os.open(_file(self.directory, self.generation), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            size = max(size, *(os.fstat(each).st_size for each in (fd, other)))
             for each in (fd, other):
-                self._size = max(self._size, os.fstat(each).st_size)
-            for each in (fd, other):
-                if os.fstat(each).st_size < self._size:
-                    os.posix_fallocate(each, 0, self._size)
+                if os.fstat(each).st_size < size:
+                    os.posix_fallocate(each, 0, size)
+            self._size = size
         except OSError as error:
             if error.errno == errno.ENOSPC and grow:
                 raise CannotInject(f"{self.directory}: no disk space for the journal of this fault") from None
@@ -130,19 +131,15 @@ class Journal:
         finally:
             os.close(fd)
 
-    def append(self, record: Record) -> bool:
-        """Writes a record, not yet durable. False when it has no room: begin a new turn with what is live."""
+    def append(self, record: Record, *, spare: int = 0) -> bool:
+        """Writes a record, not yet durable. False when it has no room, ``spare`` bytes more: begin a new turn."""
         with self._lock:
             data = _framed(record, self.generation)
-            if self._end + len(data) + _FRAME.size > self._size:
+            if self._end + len(data) + _FRAME.size + spare > self._size:
                 return False
             os.pwrite(self._fd, data + bytes(_FRAME.size), self._end)
             self._end += len(data)
             return True
-
-    def room(self) -> int:
-        """Bytes left in this turn."""
-        return self._size - self._end
 
     def sync(self) -> None:
         """Returns when everything appended before is durable."""

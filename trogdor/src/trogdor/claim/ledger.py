@@ -4,6 +4,7 @@ A claim's way: itself and its base on disk → its resource prepared → applied
 step is one ``apply`` with other claims, and each can be the last one of this process: ``settle`` goes on from there.
 """
 
+import contextlib
 import os
 import threading
 from collections import defaultdict
@@ -13,7 +14,7 @@ from typing import Protocol
 
 from trogdor.claim.books import Books, claims_record, undone_record
 from trogdor.claim.journal import Journal, JournalLocked, JournalUnreadable, Lock, Record
-from trogdor.claim.model import Claim, Fired, Json, Trouble, Undone
+from trogdor.claim.model import CannotInject, Claim, Fired, Json, Trouble, Undone
 from trogdor.claim.place import Place
 from trogdor.claim.points import reached
 from trogdor.claim.resource import Resource
@@ -118,24 +119,30 @@ class Ledger:
         by_kind = _by_kind(new)
         for kind in by_kind:
             self._resource(kind)
+        try:
+            self._admit(by_kind)
+        except OSError as error:
+            self.release([claim.id for claim in new], "stop")
+            raise CannotInject(f"{self.site.node}: {error}") from error
+        except BaseException:
+            self.release([claim.id for claim in new], "stop")
+            raise
+
+    def _admit(self, by_kind: Mapping[str, Sequence[Claim]]) -> None:
         reached("agent:claims.before")
         for kind, group in by_kind.items():
             with self._gates[kind]:
                 self._write_claims(group, {kind: self._bases_of(kind, group)})
         reached("agent:claims.written")
-        try:
-            self._journal.sync()
-            reached("agent:claims.synced")
-            if self._watcher is not None:
-                self._watcher.changed()
-            reached("agent:prepare.before")
-            for kind, group in by_kind.items():
-                with self._gates[kind]:
-                    self._resources[kind].prepare(group)
-            reached("agent:prepared")
-        except BaseException:
-            self.release([claim.id for claim in new], "stop")
-            raise
+        self._journal.sync()
+        reached("agent:claims.synced")
+        if self._watcher is not None:
+            self._watcher.changed()
+        reached("agent:prepare.before")
+        for kind, group in by_kind.items():
+            with self._gates[kind]:
+                self._resources[kind].prepare(group)
+        reached("agent:prepared")
 
     def _bases_of(self, kind: str, claims: Iterable[Claim]) -> dict[str, Json]:
         """The bases of keys that are claimed for the first time; of others, the base is the first claim's."""
@@ -145,8 +152,8 @@ class Ledger:
     def _write_claims(self, claims: Sequence[Claim], bases: Mapping[str, Mapping[str, Json]]) -> None:
         record = claims_record(claims, bases)
         with self._guard:
-            wanted = _ROOM_PER_CLAIM * (len(self._books.claims) + len(claims))
-            if self._journal.append(record) and self._journal.room() > wanted:
+            spare = _ROOM_PER_CLAIM * (len(self._books.claims) + len(claims))
+            if self._journal.append(record, spare=spare):
                 self._books.take(record)
                 return
             books = Books([*self._books.records(), record])
@@ -221,7 +228,8 @@ class Ledger:
             self._owed = (self._owed | ids) - {claim.id for claim in done}
             self._write(undone_record([claim.id for claim in done], undone))
             reached("agent:undone.written")
-            resource.discard(done)
+            with contextlib.suppress(OSError):  # what stays prepared does nothing, and goes with this process
+                resource.discard(done)
             reached("agent:discarded")
         return undone
 

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 Json = Any
@@ -57,7 +57,9 @@ class Claim:
 
     def to_json(self) -> dict[str, Json]:
         """As the journal keeps it."""
-        return asdict(self)
+        term = self.term
+        when = {"task_id": term.task_id, "worker_id": term.worker_id, "start_ns": term.start_ns, "end_ns": term.end_ns}
+        return {"id": self.id, "kind": self.kind, "key": self.key, "want": self.want, "term": when}
 
     @classmethod
     def from_json(cls, value: dict[str, Json]) -> "Claim":

@@ -1,11 +1,16 @@
 """The ledger over a resource that is a dict: overlaps, ends, crashes and what is left to the next agent."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
+from trogdor.claim import journal
+from trogdor.claim.books import Books
 from trogdor.claim.ledger import JournalLocked, JournalUnreadable, Ledger
-from trogdor.claim.model import CannotInject, Trouble
+from trogdor.claim.model import CannotInject, Claim, Trouble
 from unit.claim.toy import KINDS, NODE, Toy, abandon, claim, damage
 
 
@@ -113,3 +118,59 @@ def test_a_damaged_journal_stops_the_agent_with_the_command_that_heals(tmp_path:
     damage(dead, b'"0/a"')
     with pytest.raises(JournalUnreadable, match=r"trogdor heal --local --state"):
         Ledger.open(tmp_path, "n1", KINDS)
+
+
+def test_more_claims_than_a_turn_holds_begin_another_and_none_is_lost(tmp_path: Path) -> None:
+    dead = Ledger.open(tmp_path, "n1", KINDS)
+    claims = [claim(worker, "a", f"thing{worker}") for worker in range(1, 1500)]
+    for start in range(0, len(claims), 500):
+        dead.admit(claims[start : start + 500])
+        dead.fire([each.id for each in claims[start : start + 500]])
+    assert len(NODE) == 1500
+    dead.release([each.id for each in claims[:-1]], "end")
+    abandon(dead)
+    Ledger.open(tmp_path, "n1", KINDS).close()
+    assert {"thing": "as it was", **{each.key: None for each in claims}} == NODE
+
+
+def test_a_disk_that_is_full_refuses_claims_and_leaves_none_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    ledger.admit([claim(1, "a")])
+
+    def full(*_: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(journal.os, "posix_fallocate", full)
+    with pytest.raises(CannotInject, match="no disk space"):
+        ledger.admit([claim(worker, "b", f"thing{worker}") for worker in range(2, 2000)])
+    assert set(Books(journal.read(ledger.site.directory)[1]).claims) == {"1/a"}
+    ledger.fire(["1/a"])
+    assert ledger.release(["1/a"], "end").failed == ()
+    assert NODE == {"thing": "as it was"}
+    ledger.close()
+
+
+def test_arming_on_one_thread_and_firing_on_another_lose_nothing(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    armed: SimpleQueue[Claim | None] = SimpleQueue()
+
+    def fire_and_release() -> None:
+        while (each := armed.get()) is not None:
+            assert ledger.fire([each.id]).troubles == {}
+            assert NODE[each.key] == each.want
+            assert ledger.release([each.id], "end").failed == ()
+
+    firing = ThreadPoolExecutor(1)
+    done = firing.submit(fire_and_release)
+    for worker in range(300):
+        each = claim(worker, "a", f"thing{worker % 7}/{worker}")
+        ledger.admit([each, claim(-worker - 1, "never fired")])
+        armed.put(each)
+    armed.put(None)
+    done.result(60)
+    ledger.close()
+    books = Books(journal.read(ledger.site.directory)[1])
+    assert (books.claims, books.fired) == ({}, {})
+    assert set(NODE.values()) == {"as it was", None}

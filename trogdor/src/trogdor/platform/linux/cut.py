@@ -111,16 +111,14 @@ class Cut(Resource):
         if self._owner is None:
             return self._check_gone(bases)
         live = {claim.id for claim in claims if claim.term.end_ns + GRACE_NS > now_ns}
-        changed = [
-            (batch, live & batch.claims.keys())
-            for batch in self._batches
-            if not bases.keys().isdisjoint(claim.key for claim in batch.claims.values())
-        ]
-        lines = [line for batch, want in changed for line in batch.set_to(want, self.table, now_ns)]
+        touched = (batch for batch in self._batches if not bases.keys().isdisjoint(batch.keys))
+        wanted = {batch: frozenset(live & batch.claims.keys()) for batch in touched}
+        changed = {batch: want for batch, want in wanted.items() if not batch.holds(want)}
+        lines = [line for batch, want in changed.items() for line in batch.set_to(want, self.table, now_ns)]
         if lines:
             self._owner.run("\n".join(lines))
-        for batch, want in changed:
-            batch.took(want)
+        for batch, want in changed.items():
+            batch.took(want, now_ns)
         return {}
 
     def _check_gone(self, keys: Iterable[str]) -> Mapping[str, Trouble]:
@@ -207,7 +205,13 @@ class _Batch:
         self.keys = {claim.key: claim.want for claim in claims}
         self.loaded = frozenset(self.claims)
         """Whose addresses the sets hold."""
-        self.is_open = False
+        self.in_force: frozenset[str] = frozenset()
+        self.until_ns = 0
+        """When the kernel shuts the gate, where it is open."""
+
+    def holds(self, want: frozenset[str]) -> bool:
+        """Whether the kernel has these claims in force already, until their end."""
+        return want == self.in_force and (not want or self.until_ns >= self.end_ns + GRACE_NS)
 
     def _sets(self, ids: Iterable[str]) -> dict[str, list[str]]:
         """Set's name → its addresses, for every key and IP version that these claims are about."""
@@ -281,29 +285,31 @@ class _Batch:
             *(f"delete set inet {table} {name}" for name in [self.name, *self._sets(self.claims)]),
         ]
 
-    def set_to(self, want: Iterable[str], table: str, now_ns: int) -> list[str]:
+    def set_to(self, want: frozenset[str], table: str, now_ns: int) -> list[str]:
         """The commands after which exactly the claims ``want`` are in force, until soon after their end."""
-        wanted = frozenset(want)
         gate = f"element inet {table} {self.name}"
-        if not wanted:
-            return [f"flush set inet {table} {self.name}"] if self.is_open else []
+        if not want:
+            return [f"flush set inet {table} {self.name}"]
         lines = []
-        if wanted != self.loaded:
-            new = self._sets(wanted)
+        if want != self.loaded:
+            new = self._sets(want)
             for name in self._sets(self.claims):
                 lines.append(f"flush set inet {table} {name}")
                 lines += [_added(table, name, new[name])] if name in new else []
-        timeout = _duration(min(self.end_ns + GRACE_NS - now_ns, MOST_NS))
-        if self.is_open:
+        timeout = _duration(self._stands_ns(now_ns))
+        if self.in_force:
             lines += [f"add {gate} {{ ipv4, ipv6 }}", f"delete {gate} {{ ipv4, ipv6 }}"]
         return [*lines, f"add {gate} {{ ipv4 timeout {timeout}, ipv6 timeout {timeout} }}"]
 
-    def took(self, want: Iterable[str]) -> None:
+    def _stands_ns(self, now_ns: int) -> int:
+        return min(self.end_ns + GRACE_NS - now_ns, MOST_NS)
+
+    def took(self, want: frozenset[str], now_ns: int) -> None:
         """The kernel has taken ``set_to``'s commands."""
-        wanted = frozenset(want)
-        self.is_open = bool(wanted)
-        if wanted:
-            self.loaded = wanted
+        self.in_force = want
+        if want:
+            self.loaded = want
+            self.until_ns = now_ns + self._stands_ns(now_ns)
 
 
 def _matches(want: Mapping[str, Json]) -> list[str]:
