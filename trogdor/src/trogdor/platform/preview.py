@@ -6,7 +6,7 @@ from typing import Any
 from trogdor.claim.model import CannotInject, Net, Term
 from trogdor.claim.resource import Resource
 from trogdor.platform.base import Platform, Scene
-from trogdor.probe.expect import Expectation, LinkCut, LinkSlow, ProcessStopped
+from trogdor.probe.expect import Expectation, LinkCut, LinkSlow, ProcessStopped, ReadFails
 from trogdor.spec import Spec, SpecError
 
 Json = Any
@@ -57,5 +57,7 @@ def _say(expected: Expectation) -> str:
             return f"no {protocol}{what}{ports} from {expected.source} arrive at {expected.target}"
         case LinkSlow():
             return f"packets from {expected.source} arrive at {expected.target} {expected.delay_ms:g} ms later"
+        case ReadFails():
+            return f"reading {expected.path} fails with errno {expected.code}"
         case ProcessStopped():
             return f"process {expected.pid} is stopped"

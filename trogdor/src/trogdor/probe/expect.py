@@ -39,4 +39,12 @@ class LinkSlow:
     jitter_ms: float
 
 
-Expectation = LinkCut | LinkSlow | ProcessStopped
+@dataclass(frozen=True, slots=True)
+class ReadFails:
+    """Reading the file's first byte fails with the errno ``code``."""
+
+    path: str
+    code: int
+
+
+Expectation = LinkCut | LinkSlow | ProcessStopped | ReadFails

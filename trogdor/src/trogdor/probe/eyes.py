@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager
 from trogdor.instant import Clock
 from trogdor.probe.beacons import Beacons
 from trogdor.probe.delay import watch_delays
-from trogdor.probe.expect import Expectation, LinkCut, LinkSlow, ProcessStopped
+from trogdor.probe.expect import Expectation, LinkCut, LinkSlow, ProcessStopped, ReadFails
+from trogdor.probe.files import FileWatch
 from trogdor.probe.network import Peers, watch_links
 from trogdor.probe.process import ProcessWatch
 from trogdor.probe.sight import SEEN, Sight, Watch, summed_up
@@ -55,6 +56,7 @@ class Eyes:
     def parts(self, both: "_Both", term_ns: tuple[int, int], peers: Peers) -> list[Watch]:
         """The watches for each kind of expectation."""
         cuts = [each for each in both.expect if isinstance(each, LinkCut)]
+        reads = [each for each in both.expect if isinstance(each, ReadFails)]
         slow = [each for each in both.expect if isinstance(each, LinkSlow)]
         stops = [each for each in both.expect if isinstance(each, ProcessStopped)]
 
@@ -74,6 +76,8 @@ class Eyes:
                     also_cut=another,
                 )
             )
+        if reads:
+            parts.append(FileWatch(reads, self._clock, another))
         if slow:
             parts.append(
                 watch_delays(slow, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)

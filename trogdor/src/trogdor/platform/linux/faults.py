@@ -5,7 +5,7 @@ from importlib import metadata
 
 from trogdor.claim.model import CannotInject
 from trogdor.platform.base import Fault
-from trogdor.platform.linux import degraded, network, nft, process
+from trogdor.platform.linux import degraded, files, network, nft, process
 from trogdor.platform.linux.kinds import KINDS
 from trogdor.spec import Spec
 
@@ -19,7 +19,7 @@ class Linux:
     name = "linux"
 
     def __init__(self) -> None:
-        ours = (*network.FAULTS, *degraded.FAULTS, *process.FAULTS)
+        ours = (*network.FAULTS, *degraded.FAULTS, *process.FAULTS, *files.FAULTS)
         self.faults: Mapping[type[Spec], Fault] = {fault.spec: fault for fault in ours}
         self.kinds: Mapping[str, str] = KINDS
         self._broken: dict[str, str] = {}

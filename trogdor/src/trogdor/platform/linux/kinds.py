@@ -1,6 +1,8 @@
 """Linux's kinds of resources: kind of claim → ``module:Class``. Nothing is imported before it is needed."""
 
 KINDS = {
+    "kibosh": "trogdor.platform.linux.kibosh:Kibosh",
+    "kibosh-c": "trogdor.platform.linux.kibosh:OriginalKibosh",
     "nft": "trogdor.platform.linux.cut:Cut",
     "process": "trogdor.platform.linux.stop:Stop",
     "qdisc": "trogdor.platform.linux.qdisc:Qdisc",

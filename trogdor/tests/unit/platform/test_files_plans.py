@@ -1,0 +1,111 @@
+"""The plans of faults of files, and the control file's fold: ours and the original's (a file stands for the mount)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trogdor.claim.model import CannotInject, Claim, Term
+from trogdor.claim.place import Place
+from trogdor.platform.base import Plan, Scene
+from trogdor.platform.linux import PLATFORM
+from trogdor.platform.linux.files import Mount
+from trogdor.platform.linux.kibosh import OriginalKibosh, is_ours
+from trogdor.probe.expect import ReadFails
+from trogdor.spec import SpecError, parse
+from trogdor.topology import topology_of
+
+TERM = Term("task-7", 7, 1_000, 2_000)
+CLUSTER = topology_of({"nodes": {"n1": {"hostname": "10.0.0.1", "trogdor.agent.port": "8888"}}})
+
+
+OURS = Mount(True, "/data/wal/0")
+
+
+def plan(name: str, mount: Mount = OURS, **fields: Any) -> Plan:
+    spec = parse({"class": name, "nodeNames": ["n1"], "mountPath": "/data", **fields})
+    spec.check(CLUSTER)
+    return PLATFORM.faults[type(spec)].plan(spec, Scene(CLUSTER.nodes["n1"], CLUSTER, Place()), mount, TERM)
+
+
+def test_upstreams_fault_is_the_originals_json_and_read_by_the_probe() -> None:
+    planned = plan("FilesUnreadableFaultSpec", prefix="wal", errorCode=5)
+    assert planned.claims[0].want == {"type": "unreadable", "prefix": "/wal", "suffix": "", "code": 5}
+    assert planned.claims[0].kind == "kibosh"
+    assert planned.expect == [ReadFails("/data/wal/0", 5)]
+
+
+def test_the_original_is_a_kind_of_its_own() -> None:
+    assert plan("FilesUnreadableFaultSpec", Mount(False, ""), errorCode=5).claims[0].kind == "kibosh-c"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "want"),
+    [
+        ("FilesFailFaultSpec", {"operations": ["rename"]}, {"type": "error", "operations": ["rename"], "code": "EIO"}),
+        ("FilesUnwritableFaultSpec", {"error": "EROFS"}, {"type": "unwritable", "code": "EROFS"}),
+        ("SlowFilesFaultSpec", {"delayMs": 5}, {"type": "delay", "operations": ["read", "write"], "delay_ms": 5}),
+        ("SlowFilesFaultSpec", {"bytesPerSec": 9}, {"type": "bandwidth", "bytesPerSec": 9}),
+        ("CorruptFilesFaultSpec", {"how": "torn", "unit": 7}, {"type": "torn_write", "unit": 7}),
+        ("CorruptFilesFaultSpec", {"how": "writeDrop"}, {"type": "write_corrupt", "mode": 1200}),
+        ("DiskFullFaultSpec", {"afterBytes": 9}, {"type": "disk_full", "bytes": 9}),
+        ("LoseUnsyncedWritesFaultSpec", {}, {"type": "lose_unsynced"}),
+    ],
+)
+def test_each_spec_is_one_fault_of_kiboshs(name: str, fields: dict[str, Any], want: dict[str, Any]) -> None:
+    planned = plan(name, **fields)
+    (claim,) = planned.claims
+    assert claim.want.items() >= want.items()
+    assert planned.unverified
+
+
+def test_reads_that_fail_only_sometimes_are_not_probed() -> None:
+    assert plan("FilesFailFaultSpec", operations=["read"]).expect == [ReadFails("/data/wal/0", 5)]
+    assert plan("FilesFailFaultSpec", operations=["read"], fraction=0.5).expect == []
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("FilesUnreadableFaultSpec", {"errorCode": 0}),
+        ("SlowFilesFaultSpec", {}),
+    ],
+)
+def test_a_spec_that_asks_for_nothing_is_refused(name: str, fields: dict[str, Any]) -> None:
+    with pytest.raises(SpecError):
+        plan(name, **fields)
+
+
+def original(mount: Path, *faults: Any) -> Path:
+    (mount / "kibosh_control").write_text(json.dumps({"faults": list(faults)}))
+    return mount
+
+
+def test_the_originals_list_gets_our_fault_behind_others_and_loses_only_ours(tmp_path: Path) -> None:
+    theirs = {"type": "unreadable", "prefix": "/theirs", "suffix": "", "code": 5}
+    mount = str(original(tmp_path, theirs))
+    assert not is_ours(mount)
+    resource = OriginalKibosh(Place.here(), "n1")
+    base = resource.base(mount)
+    claims = [
+        Claim(f"{number}/x", "kibosh-c", mount, {**theirs, "prefix": prefix}, TERM)
+        for number, prefix in ((1, "/a"), (2, "/b"))
+    ]
+    resource.prepare(claims)
+    for held in (claims, claims[1:], []):
+        assert resource.apply(held, {mount: base}, 0) == {}
+        assert resource.observe(mount) == resource.fold(base, [claim.want for claim in held])
+    assert resource.observe(mount) == [theirs]
+
+
+def test_the_original_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    mount = str(original(tmp_path))
+    claim = Claim("1/x", "kibosh-c", mount, {"type": "bit_flip", "glob": "*"}, TERM)
+    with pytest.raises(CannotInject, match="which knows no glob"):
+        OriginalKibosh(Place.here(), "n1").prepare([claim])
+
+
+def test_a_place_without_kibosh_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CannotInject, match="Can't find file"):
+        is_ours(str(tmp_path))
