@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from trogdor.claim.model import Claim, Json, Term
 from trogdor.platform.base import Fault, Plan, Scene
 from trogdor.platform.linux.kibosh import CONTROL_FILE, STATS_FILE, is_ours
 from trogdor.probe.expect import Expectation, ReadFails
-from trogdor.spec import SpecError
+from trogdor.spec import Spec, SpecError
 from trogdor.spec import files as spec
 
 MAX_LOOKED_AT = 2000
@@ -154,13 +154,20 @@ def _plan(path: str, want: Json, mount: Mount, term: Term, *, target: str, expec
 
 
 WORDS = ("Added fault {task_id}", "Removed fault {task_id}")
+READ = "A file below the mount is read as any program would: with the error while it holds, without it after."
+UNSEEN = "Nothing: a probe would have to write to the system's files, so its status is unverified."
+
+
+def _fault(asked: type[Spec], plan: Callable[[Any, Scene, Any, Term], Plan], checked_by: str) -> Fault:
+    return Fault(asked, facts, plan, WORDS, kinds=("kibosh", "kibosh-c"), checked_by=checked_by)
+
 
 FAULTS = (
-    Fault(spec.FilesUnreadableFaultSpec, facts, plan_unreadable, WORDS),
-    Fault(spec.FilesFailFaultSpec, facts, plan_fail, WORDS),
-    Fault(spec.FilesUnwritableFaultSpec, facts, plan_unwritable, WORDS),
-    Fault(spec.SlowFilesFaultSpec, facts, plan_slow, WORDS),
-    Fault(spec.CorruptFilesFaultSpec, facts, plan_corrupt, WORDS),
-    Fault(spec.DiskFullFaultSpec, facts, plan_full, WORDS),
-    Fault(spec.LoseUnsyncedWritesFaultSpec, facts, plan_lose, WORDS),
+    _fault(spec.FilesUnreadableFaultSpec, plan_unreadable, READ),
+    _fault(spec.FilesFailFaultSpec, plan_fail, f"{READ} For operations other than read: unverified."),
+    _fault(spec.FilesUnwritableFaultSpec, plan_unwritable, UNSEEN),
+    _fault(spec.SlowFilesFaultSpec, plan_slow, UNSEEN),
+    _fault(spec.CorruptFilesFaultSpec, plan_corrupt, UNSEEN),
+    _fault(spec.DiskFullFaultSpec, plan_full, UNSEEN),
+    _fault(spec.LoseUnsyncedWritesFaultSpec, plan_lose, UNSEEN),
 )

@@ -77,7 +77,7 @@ class Kibosh(Resource):
 
     kind: ClassVar[str] = "kibosh"
     nets: ClassVar[frozenset[Net]] = frozenset({Net.KERNEL, Net.WARDEN, Net.REPLAY})
-    undone_by: ClassVar[str] = "Kibosh ends each fault by itself 500 ms after its time; warden and replay do before."
+    undone_by: ClassVar[str] = "Kibosh ends each fault by itself 500 ms after its time; warden and replay do before"
 
     def __init__(self, place: Place, node: str) -> None:
         super().__init__(place, node)
@@ -157,7 +157,7 @@ class OriginalKibosh(Resource):
 
     kind: ClassVar[str] = "kibosh-c"
     nets: ClassVar[frozenset[Net]] = frozenset({Net.WARDEN, Net.REPLAY})
-    undone_by: ClassVar[str] = "Warden and replay write the list of faults that was there before."
+    undone_by: ClassVar[str] = "warden and replay write the list of faults that was there before"
 
     def base(self, key: str) -> Json:
         return read_faults(key) or []

@@ -91,9 +91,7 @@ class Qdisc(Resource):
     kind: ClassVar[str] = "qdisc"
     nets: ClassVar[frozenset[Net]] = frozenset({Net.WARDEN, Net.REPLAY})
     scope: ClassVar[str] = "net"
-    undone_by: ClassVar[str] = (
-        "Warden and replay remove the device's root qdisc; the kernel then puts its default back."
-    )
+    undone_by: ClassVar[str] = "warden and replay remove the device's root qdisc; the kernel then puts its default back"
 
     def _tc(self, arguments: list[str], text: str = "") -> "subprocess.CompletedProcess[str]":
         with self.place.entered():

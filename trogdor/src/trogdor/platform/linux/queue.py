@@ -68,8 +68,8 @@ class PacketQueue(Resource):
     nets: ClassVar[frozenset[Net]] = frozenset({Net.KERNEL, Net.WARDEN, Net.REPLAY})
     scope: ClassVar[str] = "net"
     undone_by: ClassVar[str] = (
-        "The reader of the queue ends with its agent, or is killed by its watchdog, and each fault has its own end; "
-        "without a reader the kernel lets packets pass. Warden and replay remove the rules."
+        "the reader of the queue ends with its agent, or is killed by its watchdog, and each fault has its own end; "
+        "without a reader the kernel lets packets pass. warden and replay remove the rules"
     )
 
     def __init__(self, place: Place, node: str) -> None:
