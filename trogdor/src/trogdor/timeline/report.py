@@ -73,9 +73,7 @@ def _head(title: str, tasks: Mapping[str, Any], timeline: Timeline, now_ms: floa
 def _well(timeline: Timeline) -> str:
     seen = sum(bar.outcome == "seen" for bar in timeline.bars)
     unsure = sum(bar.outcome == "unverified" for bar in timeline.bars)
-    return (
-        f'<p class="good">No error; faults seen: {seen}{f", not verified: {unsure}" if unsure else ""}.</p>'
-    )
+    return f'<p class="good">No error; faults seen: {seen}{f", not verified: {unsure}" if unsure else ""}.</p>'
 
 
 def _asked_against_actual(timeline: Timeline) -> str:
