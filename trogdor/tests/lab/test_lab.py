@@ -91,7 +91,7 @@ def test_a_program_s_end_is_told(lab: Lab) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         node.exec(["false"], check=True)
     with pytest.raises(FileNotFoundError, match="no-such-program"):
-        node.exec(["no-such-program"])
+        node.exec(["no-such-program"], env={"PATH": "/usr/bin"})
     with pytest.raises(FileNotFoundError, match="no-such-directory"):
         node.exec(["true"], cwd="/no-such-directory")
     with pytest.raises(subprocess.TimeoutExpired):

@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 
-import trogdor
-from lab.waiting import wait_until
+from lab.waiting import python_path, wait_until
 from trogdor.lab import Lab
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("lab-cli")]
 
 LAB = [sys.executable, "-m", "trogdor", "lab"]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(trogdor.__file__).parents[1]), "SHELL": "/bin/sh", "PS1": "$ "}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": python_path(), "SHELL": "/bin/sh", "PS1": "$ "}
 
 
 def run(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import trogdor
-from lab.waiting import wait_until
+from lab.waiting import python_path, wait_until
 from trogdor.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -39,7 +39,7 @@ def owner() -> Iterator[subprocess.Popen[str]]:
     """A process that holds a lab in which programs run."""
     process = subprocess.Popen(
         [sys.executable, "-c", OWNER],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        env={**os.environ, "PYTHONPATH": python_path()},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -169,7 +169,7 @@ def test_where_no_lab_can_be_the_reason_and_the_fix_are_said(kind: str) -> None:
     shell = f'echo 0 > /proc/sys/user/max_{kind}_namespaces; exec "$0" -c "$1"'
     run = subprocess.run(
         ["unshare", "-U", "-r", "sh", "-c", shell, sys.executable, script],
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        env={**os.environ, "PYTHONPATH": python_path()},
         capture_output=True,
         text=True,
         timeout=60,

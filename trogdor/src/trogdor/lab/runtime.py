@@ -9,7 +9,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trogdor.lab.plan import Plan
@@ -30,22 +30,22 @@ class UnknownLab(LabError):
 def runtime_directory() -> Path:
     """`/run/trogdor` for root, else `$XDG_RUNTIME_DIR/trogdor`, else `/tmp/trogdor-UID`; made if missing.
 
-    Raises LabError when it belongs to somebody else.
+    One that cannot be made, or belongs to somebody else, is passed over. Raises LabError when all are.
     """
-    if os.geteuid() == 0:
-        path = Path("/run/trogdor")
-    elif os.environ.get("XDG_RUNTIME_DIR"):
-        path = Path(os.environ["XDG_RUNTIME_DIR"], "trogdor")
-    else:
-        path = Path(f"/tmp/trogdor-{os.geteuid()}")
-    try:
-        path.mkdir(mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise LabError(f"cannot make {path}: {error.strerror}; set XDG_RUNTIME_DIR to a directory of yours") from error
-    status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise LabError(f"{path} is not a directory of yours; set XDG_RUNTIME_DIR to one that is")
-    return path
+    uid = os.geteuid()
+    candidates = [Path(f"/tmp/trogdor-{uid}")]
+    if os.environ.get("XDG_RUNTIME_DIR"):
+        candidates.insert(0, Path(os.environ["XDG_RUNTIME_DIR"], "trogdor"))
+    if uid == 0:
+        candidates.insert(0, Path("/run/trogdor"))
+    for path in candidates:
+        with suppress(OSError):
+            path.mkdir(mode=0o700, exist_ok=True)
+            status = path.lstat()
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == uid and os.access(path, os.W_OK):
+                return path
+    tried = ", ".join(map(str, candidates))
+    raise LabError(f"none of {tried} is a directory of yours; set XDG_RUNTIME_DIR to a directory that is")
 
 
 @contextmanager
