@@ -57,11 +57,12 @@ def main() -> NoReturn:
         os.waitid(os.P_PIDFD, init, os.WEXITED)
     except Exception as error:
         _tell(report, error)
-    import shutil
+    finally:
+        import shutil
 
-    shutil.rmtree(plan.runtime, ignore_errors=True)
-    if not plan.keep_state:
-        shutil.rmtree(plan.state, ignore_errors=True)
+        shutil.rmtree(plan.runtime, ignore_errors=True)
+        if not plan.keep_state:
+            shutil.rmtree(plan.state, ignore_errors=True)
     sys.exit(0)
 
 
@@ -77,7 +78,7 @@ def _tell(report: int, error: Exception) -> None:
         said = [error.errno, error.strerror, str(error.filename)]
     else:
         said = [0, repr(error), "setting up"]
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         os.write(report, json.dumps(said).encode())
 
 

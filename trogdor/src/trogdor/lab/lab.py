@@ -184,7 +184,7 @@ class Lab:
                     os.close(descriptor)
 
     def _await_report(self, report: int) -> None:
-        """Return when every node is up; the keeper then closes its end of the pipe without a word."""
+        """Return when the keeper says that every node is up. Raises LabError with the reason when they cannot be."""
         if not is_readable(report, _SET_UP_TIMEOUT_S):
             raise LabError(f"the nodes were not up after {_SET_UP_TIMEOUT_S:.0f} s")
         text = os.read(report, 65536)
