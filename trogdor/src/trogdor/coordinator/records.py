@@ -110,6 +110,8 @@ class Records:
             taskId=worker.task.id,
             node=worker.node,
             state=worker.phase,
+            startedMs=worker.started_ms if worker.started_ms >= 0 else None,
+            doneMs=worker.done_ms if worker.done_ms >= 0 else None,
             error=worker.error or None,
             status=status,
         )
