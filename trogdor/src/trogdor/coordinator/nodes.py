@@ -187,6 +187,14 @@ class Agent:
         else:
             self._start("arm", worker, lambda: self._arm(worker))
 
+    def ship_anew(self, worker: Worker) -> None:
+        """Tells the agent of a worker that it has had, and that has never started."""
+        self._start("anew", worker, lambda: self._arm_anew(worker))
+
+    async def _arm_anew(self, worker: Worker) -> None:
+        await self.connection.send(calls.destroy_worker(worker.id))
+        await self._arm(worker)
+
     def stop(self, worker: Worker) -> None:
         """Ends a worker, fired or not."""
         self._start("stop", worker, lambda: self._stop(worker))
@@ -248,8 +256,8 @@ class Agent:
             "coordinator": self._identity,
             "nodeName": worker.node,
             "spec": task.spec.to_json(),
-            "startNs": task.start_boot_ns + offset_ns,
-            "endNs": task.end_boot_ns + offset_ns,
+            "startNs": task.start_boot_ns + worker.late_ns + offset_ns,
+            "endNs": task.start_boot_ns + worker.late_ns + task.spec.duration_ms * NS_PER_MS + offset_ns,
             "leaseNs": LEASE_NS,
             "wallOffsetNs": self._clock.wall_ns() - self._clock.boot_ns() - offset_ns,
             "peers": self._tasks.peers_of(worker),
@@ -257,7 +265,7 @@ class Agent:
         }
 
     async def _stop(self, worker: Worker) -> None:
-        for what in ("arm", "create"):
+        for what in ("arm", "anew", "create"):
             if (telling := self._jobs.get((what, worker.id))) is not None:
                 await asyncio.wait([telling], timeout=REQUEST_S)
         await self.connection.send(calls.stop_worker(worker.id))

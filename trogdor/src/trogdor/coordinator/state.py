@@ -49,6 +49,9 @@ class Worker:
     error: str = ""
     shipped_boot_ns: int = 0
     """When its agent was last told of it, by our CLOCK_BOOTTIME; 0: not yet; −1: unknown, it is from the store."""
+    late_ns: int = 0
+    """How much later than its task it is to start and end, where its agent was too busy to be ready in time."""
+    attempts: int = 0
 
     def to_row(self) -> dict[str, Any]:
         """As the store keeps it."""
@@ -112,6 +115,11 @@ class Task:
         if self._spec is None:
             self._spec = parse(json.loads(self.effective))
         return self._spec
+
+    @property
+    def is_for_now(self) -> bool:
+        """Whether no later time was asked for: the effective spec differs by its ``startMs`` alone."""
+        return self.original != self.effective
 
     @property
     def active(self) -> list[Worker]:

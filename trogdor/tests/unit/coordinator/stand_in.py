@@ -54,6 +54,8 @@ class StandIn:
         self.fired: list[int] = []
         self.fail_at_start: dict[str, str] = {}
         """Task id → the error with which its worker ends at once."""
+        self.busy_s = 0.0
+        """How long it takes to prepare its next worker."""
         self.deaf = False
         """Takes stops and does nothing."""
         self.port = 0
@@ -131,9 +133,14 @@ class StandIn:
 
     async def _arm(self, request: Request, body: ArmWorkerRequest) -> Any:
         self._log(request)
+        busy_s, self.busy_s = self.busy_s, 0.0
+        await asyncio.sleep(busy_s)
         held = self.workers.get(body.worker_id)
         if held is None:
             held = self.workers[body.worker_id] = Held(body)
+            if body.end_ns <= self.clock.boot_ns():
+                self.end(body.worker_id, "worker expired")
+                return {"bootNs": self.clock.boot_ns(), "state": held.state}
             now_ns = self.clock.boot_ns()
             self._later(held, body.start_ns - now_ns, self._fire, body.worker_id)
             self._later(held, body.end_ns - now_ns, self._end, body.worker_id)

@@ -53,6 +53,21 @@ async def test_the_offset_of_an_agents_clock_is_taken_into_account(cluster: Clus
     assert -3100 < shown["behind"]["offsetMs"] < -2900
 
 
+async def test_a_short_task_for_now_runs_late_where_its_agent_was_busy(pair: Cluster) -> None:
+    pair.agents["node1"].busy_s = 1.0
+    await pair.client.create_task("t", noop(durationMs=20))
+    task = await pair.done("t")
+    assert task.get("error", "") == ""
+    assert task["status"] == {"node0": "done", "node1": "done"}
+    assert [len(agent.fired) for agent in pair.agents.values()] == [1, 1]
+
+
+async def test_a_task_for_a_given_time_expires_where_its_agent_was_busy(pair: Cluster) -> None:
+    pair.agents["node1"].busy_s = 2.0
+    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 1000, durationMs=20))
+    assert (await pair.done("t"))["error"] == "worker expired"
+
+
 async def test_one_workers_error_stops_the_others(pair: Cluster) -> None:
     pair.agents["node0"].fail_at_start["t"] = "no such thing here"
     await pair.client.create_task("t", noop(durationMs=LONG_MS))
