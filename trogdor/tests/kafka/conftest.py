@@ -12,7 +12,7 @@ from trogdor.lab.lab import Lab
 from trogdor.lab.node import Node
 from trogdor.lab.recipes.kafka import Kafka
 
-PATIENCE_S = 60.0
+PATIENCE_S = 90.0
 RUN_TIMEOUT_S = 120.0
 
 
@@ -27,7 +27,7 @@ def until(true: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) ->
     while not (value := true()):
         if time.monotonic() > deadline:
             pytest.fail(f"not within {patience_s:.0f} s: {what}")
-        time.sleep(0.1)
+        time.sleep(0.5)
     return value
 
 

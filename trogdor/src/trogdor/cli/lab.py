@@ -31,6 +31,11 @@ LabName = Annotated[str | None, typer.Option("--name", help="Which lab; the only
 NewName = Annotated[str | None, typer.Option("--name", help="The lab's name; lab1, lab2, … if absent.")]
 Nodes = Annotated[int, typer.Argument(help="How many nodes, n1 … nN, beside the coordinator's.", min=1, max=250)]
 Daemons = Annotated[bool, typer.Option("--daemons/--no-daemons", help="Start a coordinator and the nodes' agents.")]
+Brokers = Annotated[int, typer.Option("--kafka", help="Run Kafka: a broker on each of so many nodes.", min=0, max=50)]
+Ensemble = Annotated[
+    int,
+    typer.Option("--zookeeper", help="Run ZooKeeper on so many nodes more, and Kafka with it.", min=0, max=7),
+]
 State = Annotated[str | None, typer.Option("--state", help="Keep the nodes' files in this directory.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -73,28 +78,48 @@ def _exit_with(code: int) -> None:
 @app.command()
 def up(
     nodes: Nodes = 3,
+    *,
     name: NewName = None,
     with_daemons: Daemons = True,
+    kafka: Brokers = 0,
+    zookeeper: Ensemble = 0,
     state: State = None,
     as_json: AsJson = False,
 ) -> None:
     """Brings a lab up, to stay until `trogdor lab down`."""
     from trogdor.lab import Lab, runtime
 
+    names = [f"n{number}" for number in range(1, max(nodes, kafka) + 1)]
+    ensemble = [f"zk{number}" for number in range(1, zookeeper + 1)]
     with _told():
         began = time.monotonic()
-        lab = Lab(nodes, name=name or runtime.free_name(), state=state, owned=False)
+        lab = Lab([*names, *ensemble], name=name or runtime.free_name(), state=state, owned=False)
         try:
             nodes_s = time.monotonic() - began
             if with_daemons:
                 lab.start_daemons()
+            daemons_s = time.monotonic() - began - nodes_s
+            bootstrap = _start_servers(lab, names[:kafka], ensemble)
         except BaseException:
             lab.close()
             raise
         if as_json:
-            print_json(lab.describe())
+            print_json(lab.describe() | ({"kafka": bootstrap} if bootstrap else {}))
         else:
-            _print_lab(lab, nodes_s, time.monotonic() - began - nodes_s if with_daemons else None)
+            _print_lab(lab, nodes_s, daemons_s if with_daemons else None)
+            if bootstrap:
+                print(f"Kafka is at {bootstrap} inside; everything of it is in each node's /mnt/kafka")
+
+
+def _start_servers(lab: "Lab", brokers: list[str], ensemble: list[str]) -> str:
+    """ZooKeeper and Kafka on these nodes, to run as long as the lab; Kafka's bootstrap servers."""
+    if not brokers and not ensemble:
+        return ""
+    from trogdor.lab.recipes.kafka import Kafka
+    from trogdor.lab.recipes.zookeeper import Zookeeper
+
+    zookeeper = Zookeeper(lab, ensemble) if ensemble else None
+    return Kafka(lab, brokers, zookeeper=zookeeper).bootstrap if brokers else ""
 
 
 def _print_lab(lab: "Lab", nodes_s: float, daemons_s: float | None) -> None:

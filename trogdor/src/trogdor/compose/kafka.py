@@ -10,7 +10,6 @@ from trogdor.spec.kafka import (
     ControllerPartitionFaultSpec,
     ControllerSuspendFaultSpec,
     CoordinatorSuspendFaultSpec,
-    Direction,
     IsrShrinkFaultSpec,
     KafkaFaultSpec,
     PartitionLeaderFaultSpec,
@@ -39,20 +38,18 @@ def _to_port(source: str, target: str, port: int) -> Link:
     return Link(from_=source, to=target, ports=(str(port),), protocol="tcp")
 
 
-def servers_cut_off(clients: Sequence[str], servers: Sequence[str], port: int, direction: Direction) -> list[Link]:
-    """What clients send to a port of servers, what these send back, or both, is lost.
+def servers_cut_off(clients: Sequence[str], servers: Sequence[str], port: int, direction: str) -> list[Link]:
+    """What clients send to a port of servers (``to``), what these send back (``from``), or both, is lost.
 
-    What comes back has no port of its own: it is all that the server's node sends to the client's over TCP. A node that
-    is client and server keeps what it tells itself, and with ``both`` servers that are clients too lose nothing else.
+    ``to`` alone leaves TCP no way to go on, and touches no other port. What comes back has no port of its own: it is
+    all that the server's node sends to the client's over TCP. A node that is both keeps what it tells itself.
     """
     links = []
     for client in clients:
         for server in servers:
-            if client == server:
-                continue
-            if direction in ("both", "to"):
+            if client != server and direction in ("both", "to"):
                 links.append(_to_port(client, server, port))
-            if direction == "from" or (direction == "both" and server not in clients):
+            if client != server and direction in ("both", "from"):
                 links.append(Link(from_=server, to=client, protocol="tcp"))
     return links
 

@@ -9,7 +9,6 @@ from trogdor.topology import Topology
 
 BROKER_MAIN = "kafka.Kafka"
 
-Direction = Literal["both", "to", "from"]
 Nodes = tuple[StrictStr, ...]
 
 
@@ -98,7 +97,9 @@ class ZooKeeperPartitionFaultSpec(KafkaFaultSpec, name="trogdor.fault.ZooKeeperP
     node_names: Nodes = Field((), description="The brokers' nodes; none: every broker's.")
     zookeeper_nodes: Nodes = Field(min_length=1, description="ZooKeeper's nodes, or addresses.")
     port: StrictInt = Field(2181, ge=1, le=65535, description="ZooKeeper's port for clients.")
-    direction: Direction = Field("both", description="to: what brokers send to ZooKeeper; from: what it sends them.")
+    direction: Literal["both", "to", "from"] = Field(
+        "both", description="to: what brokers send to ZooKeeper; from: what its node sends them over TCP."
+    )
 
 
 class ControllerPartitionFaultSpec(KafkaFaultSpec, name="trogdor.fault.ControllerPartitionFaultSpec"):
@@ -109,4 +110,6 @@ class ControllerPartitionFaultSpec(KafkaFaultSpec, name="trogdor.fault.Controlle
     node_names: Nodes = Field((), description="The brokers' nodes; none: every broker's.")
     controller_nodes: Nodes = Field((), description="The controllers' nodes; none: every voter's of the quorum.")
     port: StrictInt = Field(9093, ge=1, le=65535, description="The controllers' port.")
-    direction: Direction = Field("both", description="to: what brokers send to controllers; from: what they send.")
+    direction: Literal["to", "from"] = Field(
+        "to", description="to: what brokers send to controllers; from: all that their nodes send brokers over TCP."
+    )

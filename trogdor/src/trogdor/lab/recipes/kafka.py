@@ -42,18 +42,16 @@ QUICK = {
     "num.io.threads": "3",
     "log.cleaner.enable": "false",
     "auto.create.topics.enable": "false",
-    "replica.lag.time.max.ms": "3000",
+    "replica.lag.time.max.ms": "5000",
     "controlled.shutdown.enable": "true",
 }
 """What makes a cluster small and quick to notice a fault; `config` takes precedence."""
 
 KRAFT = {
-    "controller.quorum.election.timeout.ms": "1000",
-    "controller.quorum.fetch.timeout.ms": "1500",
-    "broker.session.timeout.ms": "3000",
-    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "6000",
+    "broker.heartbeat.interval.ms": "1000",
 }
-ZOOKEEPER = {"zookeeper.session.timeout.ms": "3000", "zookeeper.connection.timeout.ms": "30000"}
+ZOOKEEPER = {"zookeeper.session.timeout.ms": "6000", "zookeeper.connection.timeout.ms": "30000"}
 
 
 class Kafka:
@@ -75,7 +73,7 @@ class Kafka:
         zookeeper: Zookeeper | None = None,
         config: Mapping[str, str] | None = None,
         heap_mb: int = HEAP_MB,
-        ready_timeout_s: float = 90.0,
+        ready_timeout_s: float = 180.0,
     ) -> None:
         self._lab, self._zookeeper, self._heap_mb = lab, zookeeper, heap_mb
         self._config = dict(config or {})
@@ -165,7 +163,7 @@ class Kafka:
             "share.coordinator.state.topic.min.isr": enough,
         }
 
-    def await_ready(self, timeout_s: float = 90.0) -> None:
+    def await_ready(self, timeout_s: float = 180.0) -> None:
         """Wait until every server accepts connections: a broker does once the cluster has let it in.
 
         Raises LabError with the end of the log when one ends or time is up.

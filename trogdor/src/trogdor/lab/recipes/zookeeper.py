@@ -29,7 +29,7 @@ _POLL_S = 0.02
 class Zookeeper:
     """An ensemble, one server on each of the nodes. Raises LabError when it is not ready in time."""
 
-    def __init__(self, lab: Lab, nodes: Sequence[str], *, ready_timeout_s: float = 60.0) -> None:
+    def __init__(self, lab: Lab, nodes: Sequence[str], *, ready_timeout_s: float = 120.0) -> None:
         self._nodes: dict[str, Node] = {name: lab.node(name) for name in nodes}
         self._processes: dict[str, NodeProcess] = {}
         try:

@@ -1,0 +1,140 @@
+"""Faults of Kafka, made through the coordinator, seen from outside on a real cluster of three brokers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from trogdor.lab.lab import Lab
+from trogdor.lab.recipes.kafka import Kafka
+
+from .conftest import resolve, until
+from .writing import Writing
+
+TOPIC = "kept"
+FAULT_MS = 600_000
+"""Longer than any test: each ends its fault itself."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[tuple[Lab, Kafka]]:
+    config = {"min.insync.replicas": "2", "default.replication.factor": "3"}
+    with Lab(nodes=3) as lab, Kafka(lab, config=config) as kafka:
+        lab.start_daemons()
+        until(lambda: all(node["up"] for node in lab.client().nodes().values()), "every agent is up")
+        Writing(lab, kafka).create(TOPIC)
+        yield lab, kafka
+
+
+@contextmanager
+def fault(lab: Lab, task_id: str, name: str, **fields: Any) -> Iterator[list[dict[str, Any]]]:
+    """A fault of Kafka while the block runs: the specs of its children, once they are in force."""
+    client = lab.client()
+    client.create_task(task_id, {"class": name, "durationMs": FAULT_MS, **fields})
+
+    def in_force() -> bool:
+        task = client.task(task_id)
+        assert not task.get("error"), task["error"]
+        children = client.children(task_id).values()
+        return bool(children) and all(_is_in_force(child.get("status")) for child in children)
+
+    try:
+        until(in_force, f"{name} is in force")
+        yield [child["spec"] for child in client.children(task_id).values()]
+    finally:
+        client.stop_task(task_id)
+        until(lambda: client.task(task_id)["state"] == "DONE", f"{name} is over")
+    assert not client.task(task_id).get("error")
+
+
+def _is_in_force(status: Any) -> bool:
+    """Whether every node's probe has looked; what it cannot tell at this load, the cluster will."""
+    if not isinstance(status, dict):
+        return False
+    if "verdict" in status:
+        return str(status["verdict"]).startswith(("seen", "unverified"))
+    return bool(status) and all(map(_is_in_force, status.values()))
+
+
+def controller(lab: Lab, kafka: Kafka, *, without: str = "") -> dict[str, Any]:
+    servers = ",".join(server for server in kafka.bootstrap.split(",") if not without or not server.startswith(without))
+    return resolve(lab, "controller", bootstrapServers=servers)
+
+
+def partition(lab: Lab) -> dict[str, Any]:
+    return {role: resolve(lab, role, topic=TOPIC).get("nodes", []) for role in ("leader", "in-sync-followers")}
+
+
+def all_in_sync(lab: Lab) -> bool:
+    found = partition(lab)
+    return len(found["leader"]) == 1 and len(found["in-sync-followers"]) == 2
+
+
+def test_a_suspended_controller_is_replaced_and_no_acknowledged_message_is_lost(cluster: tuple[Lab, Kafka]) -> None:
+    lab, kafka = cluster
+    until(lambda: all_in_sync(lab), "every replica is in sync")
+    before = controller(lab, kafka)
+    (first,) = before["nodes"]
+    named = {"bootstrapServers": kafka.bootstrap}
+    with (
+        Writing(lab, kafka).running(TOPIC) as writing,
+        fault(lab, "controller", "ControllerSuspendFaultSpec", **named) as children,
+    ):
+        assert [child["nodeNames"] for child in children] == [[first]]
+        status = lab.client().task("controller")["status"]
+        assert status["found"][0]["nodes"] == [first]
+        assert "DescribeQuorum" in status["found"][0]["how"]
+        after = until(
+            lambda: (now := controller(lab, kafka, without=first)).get("nodes") not in (None, [first]) and now,
+            "another controller",
+        )
+        assert after["epoch"] > before["epoch"]
+        acknowledged = writing.acknowledged()
+        until(lambda: writing.acknowledged() > acknowledged + 100, "messages are acknowledged again")
+    until(lambda: all_in_sync(lab), "every replica is in sync again")
+    writing.check_none_lost()
+
+
+def test_followers_cut_off_from_the_leader_fall_out_of_sync_and_come_back(cluster: tuple[Lab, Kafka]) -> None:
+    lab, kafka = cluster
+    until(lambda: all_in_sync(lab), "every replica is in sync")
+    shrink = fault(lab, "isr", "IsrShrinkFaultSpec", topic=TOPIC, keep=2)
+    with Writing(lab, kafka).running(TOPIC), shrink:  # a follower that has nothing to fetch stays in sync
+        until(lambda: len(partition(lab)["in-sync-followers"]) == 1, "one follower is out of sync")
+    until(lambda: all_in_sync(lab), "every replica is in sync again")
+
+
+def test_a_suspended_leader_is_replaced(cluster: tuple[Lab, Kafka]) -> None:
+    lab, _ = cluster
+    until(lambda: all_in_sync(lab), "every replica is in sync")
+    (first,) = partition(lab)["leader"]
+    with fault(lab, "leader", "PartitionLeaderFaultSpec", topic=TOPIC, action="suspend"):
+        until(lambda: partition(lab)["leader"] not in ([], [first]), "another leader")
+    until(lambda: all_in_sync(lab), "every replica is in sync again")
+
+
+def test_a_broker_cut_off_from_the_controllers_is_fenced_and_comes_back(cluster: tuple[Lab, Kafka]) -> None:
+    lab, kafka = cluster
+    until(lambda: all_in_sync(lab), "every replica is in sync")
+    leading = controller(lab, kafka)["nodes"][0]
+    broker = next(name for name in kafka.brokers if name != leading)
+    others = ",".join(f"{name}:9092" for name in kafka.brokers if name != broker)
+
+    def brokers() -> list[str]:
+        return sorted(resolve(lab, "brokers", bootstrapServers=others).get("nodes", []))
+
+    with fault(lab, "cut", "ControllerPartitionFaultSpec", nodeNames=[broker]):
+        until(lambda: broker not in brokers(), "the broker is fenced")
+    until(lambda: brokers() == sorted(kafka.brokers), "the broker is back")
+
+
+def test_a_cluster_that_cannot_be_asked_is_an_error_and_no_fault(cluster: tuple[Lab, Kafka]) -> None:
+    lab, _ = cluster
+    client = lab.client()
+    client.create_task(
+        "nobody", {"class": "ControllerSuspendFaultSpec", "durationMs": 1000, "bootstrapServers": "n1:1,n2:1"}
+    )
+    task = until(lambda: (task := client.task("nobody"))["state"] == "DONE" and task, "the task is over")
+    assert "no broker answers" in task["error"]
+    assert client.children("nobody") == {}
