@@ -159,7 +159,7 @@ class _Watched:
             except (JournalUnreadable, OSError, ValueError):
                 time.sleep(0.01)
                 continue
-            ends = [claim.term.end_ns for claim in books.claims.values()]
+            ends = [claim.term.end_ns for claim in books.claims.values() if claim.id not in books.inherited]
             self.ends_ns = min(ends, default=None) if books.epoch == self.epoch else None
             return
 

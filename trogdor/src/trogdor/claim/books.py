@@ -21,6 +21,8 @@ class Books:
         """Kind → key → the value to go back to."""
         self.ended: OrderedDict[int, Undone] = OrderedDict()
         """Worker id → its end, once it has no claims any more."""
+        self.inherited: frozenset[str] = frozenset()
+        """The claims of earlier epochs that could not be undone when this one began: nobody's to be late with."""
         self.opened: Record = {}
         """The last opening: ``epoch``, ``boot``, the namespaces ``net`` and ``pid``, ``owner``."""
         for record in records:
@@ -31,6 +33,7 @@ class Books:
         match record["op"]:
             case "open":
                 self.opened = record
+                self.inherited = frozenset(self.claims)
             case "claims":
                 self._claim([Claim.from_json(each) for each in record["claims"]], record["bases"])
             case "fired":
@@ -81,9 +84,12 @@ class Books:
 
     def records(self) -> list[Record]:
         """The records that add up to this."""
-        written: list[Record] = [self.opened] if self.opened else []
-        if self.claims:
-            written.append(claims_record(self.claims.values(), self.bases))
+        claims = self.claims.values()
+        old = [claim for claim in claims if claim.id in self.inherited]
+        new = [claim for claim in claims if claim.id not in self.inherited]
+        written: list[Record] = [claims_record(old, self.bases)] if old else []
+        written += [self.opened] if self.opened else []
+        written += [claims_record(new, self.bases)] if new else []
         written += [{"op": "fired", "ids": [id_], "at_ns": at_ns, "bases": {}} for id_, at_ns in self.fired.items()]
         if self.ended:
             written.append({"op": "ended", "workers": {str(worker): _json(end) for worker, end in self.ended.items()}})

@@ -174,3 +174,50 @@ def test_arming_on_one_thread_and_firing_on_another_lose_nothing(tmp_path: Path)
     books = Books(journal.read(ledger.site.directory)[1])
     assert (books.claims, books.fired) == ({}, {})
     assert set(NODE.values()) == {"as it was", None}
+
+
+def another_boot(ledger: Ledger) -> None:
+    """Makes the journal say that its agent ran before a reboot."""
+    before = {**ledger._books.opened, "boot": "another"}
+    ledger._journal.append(before)
+    abandon(ledger)
+
+
+def test_after_a_reboot_nothing_is_put_back_that_the_reboot_undid(tmp_path: Path) -> None:
+    dead = Ledger.open(tmp_path, "n1", KINDS)
+    dead.admit([claim(1, "a")])
+    dead.fire(["1/a"])
+    another_boot(dead)
+    NODE["thing"] = "as the machine booted"
+    heir = Ledger.open(tmp_path, "n1", KINDS)
+    assert NODE["thing"] == "as the machine booted"
+    assert heir.ended[1].by == "gone"
+    heir.close()
+
+
+def test_after_a_reboot_what_outlives_it_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Toy, "outlives_boot", True)
+    dead = Ledger.open(tmp_path, "n1", KINDS)
+    dead.admit([claim(1, "a")])
+    dead.fire(["1/a"])
+    another_boot(dead)
+    Ledger.open(tmp_path, "n1", KINDS).close()
+    assert NODE["thing"] == "as it was"
+
+
+def test_what_the_last_agent_could_not_undo_is_not_this_one_s_to_be_late_with(tmp_path: Path) -> None:
+    dead = Ledger.open(tmp_path, "n1", KINDS)
+    dead.admit([claim(1, "a")])
+    dead.fire(["1/a"])
+    abandon(dead)
+    Toy.failing = True
+    heir = Ledger.open(tmp_path, "n1", KINDS)
+    books = Books(journal.read(heir.site.directory)[1])
+    assert books.inherited == set(books.claims) == {"1/a"}
+    heir.admit([claim(2, "b")])
+    again = Books(Books(journal.read(heir.site.directory)[1]).records())
+    assert (again.inherited, set(again.claims)) == ({"1/a"}, {"1/a", "2/b"})
+    Toy.failing = False
+    heir.rearm()
+    assert NODE["thing"] == "as it was"
+    heir.close()
