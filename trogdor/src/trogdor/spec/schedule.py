@@ -234,7 +234,7 @@ class FixedScheduleSpec(Spec, name="trogdor.schedule.FixedScheduleSpec"):
         names: set[str] = set()
         for task in self.tasks:
             names.update(_parse(task.spec).target_nodes(topology))
-        return require_known(sorted(names), topology)
+        return require_known(sorted(names) or topology.agents(), topology)
 
 
 def _parse(document: dict[str, Any]) -> Spec:

@@ -180,3 +180,9 @@ def test_a_fixed_schedule_lists_every_problem_with_its_path() -> None:
         spec.check(nodes(3))
     for said in ("tasks[0]: ends at 11 ms", "tasks[0].spec: Unknown node names: n9", "tasks[1].spec: match"):
         assert said in str(raised.value)
+
+
+def test_a_schedule_without_tasks_is_a_schedule_on_every_node() -> None:
+    spec = FixedScheduleSpec.model_validate({"durationMs": 10, "tasks": []})
+    spec.check(nodes(3))
+    assert spec.target_nodes(nodes(3)) == ["n1", "n2", "n3"]
