@@ -160,6 +160,22 @@ def test_a_signal_heals_and_waits(run: Run, coordinator: Daemon, number: signal.
     assert "PUT /coordinator/task/stop" in lines_sent(coordinator)
 
 
+def test_under_nohup_a_hangup_is_ignored(run: Run, coordinator: Daemon) -> None:
+    looks = iter(range(10**6))
+
+    def look(_: Any) -> tuple[int, Any]:
+        if (at := next(looks)) == 1:
+            os.kill(os.getpid(), signal.SIGHUP)
+        return 200, task("DONE", HEALED, HEALED) if at > 3 else task("RUNNING", SEEN, SEEN)
+
+    coordinator.answers["GET /coordinator/tasks/p1"] = look
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run(*ARGS, "-t", coordinator.target).code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_an_interruption_that_does_not_heal_is_exit_4(
     run: Run, coordinator: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
