@@ -19,6 +19,9 @@ setup:
 demo: setup
 	@$(BIN)/trogdor demo
 
+demo-kafka: setup
+	@$(BIN)/trogdor demo-kafka
+
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

@@ -1,20 +1,18 @@
 """Faults of Kafka, made through the coordinator, seen from outside on a real cluster of three brokers."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from trogdor.lab.lab import Lab
 from trogdor.lab.recipes.kafka import Kafka
+from trogdor.lab.recipes.kafka_ledger import Ledger
 
 from .conftest import resolve, until
-from .writing import Writing
+from .faulting import fault
 
 TOPIC = "kept"
-FAULT_MS = 600_000
-"""Longer than any test: each ends its fault itself."""
 
 
 @pytest.fixture(scope="module")
@@ -23,38 +21,8 @@ def cluster() -> Iterator[tuple[Lab, Kafka]]:
     with Lab(nodes=3) as lab, Kafka(lab, config=config) as kafka:
         lab.start_daemons()
         until(lambda: all(node["up"] for node in lab.client().nodes().values()), "every agent is up")
-        Writing(lab, kafka).create(TOPIC)
+        Ledger(lab.coordinator, kafka.bootstrap, TOPIC).create()
         yield lab, kafka
-
-
-@contextmanager
-def fault(lab: Lab, task_id: str, name: str, **fields: Any) -> Iterator[list[dict[str, Any]]]:
-    """A fault of Kafka while the block runs: the specs of its children, once they are in force."""
-    client = lab.client()
-    client.create_task(task_id, {"class": name, "durationMs": FAULT_MS, **fields})
-
-    def in_force() -> bool:
-        task = client.task(task_id)
-        assert not task.get("error"), task["error"]
-        children = client.children(task_id).values()
-        return bool(children) and all(_is_in_force(child.get("status")) for child in children)
-
-    try:
-        until(in_force, f"{name} is in force")
-        yield [child["spec"] for child in client.children(task_id).values()]
-    finally:
-        client.stop_task(task_id)
-        until(lambda: client.task(task_id)["state"] == "DONE", f"{name} is over")
-    assert not client.task(task_id).get("error")
-
-
-def _is_in_force(status: Any) -> bool:
-    """Whether every node's probe has looked; what it cannot tell at this load, the cluster will."""
-    if not isinstance(status, dict):
-        return False
-    if "verdict" in status:
-        return str(status["verdict"]).startswith(("seen", "unverified"))
-    return bool(status) and all(map(_is_in_force, status.values()))
 
 
 def controller(lab: Lab, kafka: Kafka, *, without: str = "") -> dict[str, Any]:
@@ -78,7 +46,7 @@ def test_a_suspended_controller_is_replaced_and_no_acknowledged_message_is_lost(
     (first,) = before["nodes"]
     named = {"bootstrapServers": kafka.bootstrap}
     with (
-        Writing(lab, kafka).running(TOPIC) as writing,
+        Ledger(lab.coordinator, kafka.bootstrap, TOPIC).running() as ledger,
         fault(lab, "controller", "ControllerSuspendFaultSpec", **named) as children,
     ):
         assert [child["nodeNames"] for child in children] == [[first]]
@@ -90,17 +58,21 @@ def test_a_suspended_controller_is_replaced_and_no_acknowledged_message_is_lost(
             "another controller",
         )
         assert after["epoch"] > before["epoch"]
-        acknowledged = writing.acknowledged()
-        until(lambda: writing.acknowledged() > acknowledged + 100, "messages are acknowledged again")
+        acknowledged = len(ledger.acknowledged())
+        until(lambda: len(ledger.acknowledged()) > acknowledged + 100, "messages are acknowledged again")
     until(lambda: all_in_sync(lab), "every replica is in sync again")
-    writing.check_none_lost()
+    assert ledger.acknowledged()
+    assert ledger.lost() == []
 
 
 def test_followers_cut_off_from_the_leader_fall_out_of_sync_and_come_back(cluster: tuple[Lab, Kafka]) -> None:
     lab, kafka = cluster
     until(lambda: all_in_sync(lab), "every replica is in sync")
     shrink = fault(lab, "isr", "IsrShrinkFaultSpec", topic=TOPIC, keep=2)
-    with Writing(lab, kafka).running(TOPIC), shrink:  # a follower that has nothing to fetch stays in sync
+    with (
+        Ledger(lab.coordinator, kafka.bootstrap, TOPIC).running(),
+        shrink,
+    ):  # a follower that has nothing to fetch stays in sync
         until(lambda: len(partition(lab)["in-sync-followers"]) == 1, "one follower is out of sync")
     until(lambda: all_in_sync(lab), "every replica is in sync again")
 

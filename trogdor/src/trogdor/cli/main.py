@@ -33,6 +33,7 @@ FAULTS, TASKS, SAFETY, DAEMONS, HELP = "Faults", "Tasks", "Safety", "Daemons and
 
 ENTRIES = [
     Entry("demo", "demo", "command", "Cuts off the leader of a real etcd cluster, and heals it.", HELP),
+    Entry("demo-kafka", "demo_kafka", "command", "Suspends the controller of a real Kafka cluster.", HELP),
     Entry("lab", "lab", "app", "A cluster of nodes on this machine, out of Linux namespaces.", HELP),
     Entry("doctor", "doctor", "command", "Tries out what this machine can do, and names what is missing.", HELP),
     Entry("spec", "spec", "app", "Shows what can be asked for: every spec, its fields, an example.", HELP),
