@@ -1,7 +1,8 @@
 """Cut links as real sockets see them, over a veth: what is asked for, and no more, until its end at the latest."""
 
 import itertools
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from lab.waiting import wait_until
 from trogdor.claim.ledger import Ledger, boot_ns
 from trogdor.claim.model import Claim, Term
 from trogdor.claim.place import Place
-from trogdor.lab import Lab
+from trogdor.lab import Lab, Node
+from trogdor.lab.node import NodeProcess
 from trogdor.platform.linux.cut import Cut, key_of
 
 pytestmark = pytest.mark.lab
@@ -110,6 +112,55 @@ def test_what_leaves_is_cut_where_the_other_end_has_no_agent(lab: Lab, ledger: L
         assert reach(n2, at1, "udp") == "blocked"
     with Listener(n1) as at1:
         assert reach(n2, at1, "udp") == "open"
+
+
+@pytest.fixture
+def container(lab: Lab) -> Iterator[NodeProcess]:
+    """A container on n2, with an address of its own that n1 reaches through n2."""
+    n1, n2 = lab.nodes["n1"], lab.nodes["n2"]
+    with n2.popen(["unshare", "-n", "sleep", "1000"]) as inside:
+        enter = f"nsenter -t {inside.pid} -n"
+        wait_until(lambda: n2.exec(["sh", "-c", f"{enter} ip link | grep -q eth0"]).returncode != 0)
+        n2.exec(["sh", "-ec", f"""
+            ip link add vc0 type veth peer name vc1 netns {inside.pid}
+            ip addr add 10.99.0.1/24 dev vc0; ip link set vc0 up
+            {enter} ip addr add 10.99.0.2/24 dev vc1; {enter} ip link set vc1 up
+            {enter} ip route add default via 10.99.0.1
+            echo 1 > /proc/sys/net/ipv4/ip_forward"""], check=True)  # fmt: skip
+        n1.exec(["ip", "route", "add", "10.99.0.0/24", "via", n2.address], check=True)
+        yield inside
+        n1.exec(["ip", "route", "del", "10.99.0.0/24"], check=True)
+        n2.exec(["sh", "-c", "echo 0 > /proc/sys/net/ipv4/ip_forward; ip link del vc0"], check=True)
+
+
+CONNECT = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], 9), timeout=0.5)
+except ConnectionRefusedError:
+    sys.exit(7)
+except OSError:
+    sys.exit(8)
+"""
+
+
+def answers(node: Node, address: str, enter: Sequence[str] = ()) -> bool:
+    """Whether a closed port there says that it is closed."""
+    code = node.exec([*enter, sys.executable, "-S", "-c", CONNECT, address]).returncode
+    assert code in (7, 8), code
+    return code == 7
+
+
+def test_what_a_container_gets_and_sends_is_cut_with_its_node(lab: Lab, ledger: Ledger, container: NodeProcess) -> None:
+    n1, n2 = lab.nodes["n1"], lab.nodes["n2"]
+    enter = ["nsenter", "-t", str(container.pid), "-n"]
+    wait_until(lambda: answers(n1, "10.99.0.2"))
+    with in_force(ledger, claim(want([n1.address]))):
+        assert not answers(n1, "10.99.0.2")
+    wait_until(lambda: answers(n2, n1.address, enter))
+    with in_force(ledger, claim(want([n1.address], hook="out"))):
+        assert not answers(n2, n1.address, enter)
+    wait_until(lambda: answers(n2, n1.address, enter))
 
 
 def test_exactly_the_exempt_flow_passes(lab: Lab, ledger: Ledger) -> None:

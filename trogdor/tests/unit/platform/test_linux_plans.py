@@ -91,6 +91,15 @@ def test_a_network_is_not_this_node_itself_and_a_name_is_all_its_addresses() -> 
     assert want["addresses"] == ["192.0.2.7/32", "2001:db8::7/128"]
 
 
+def test_an_address_that_a_name_gets_during_the_fault_is_one_more_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = links({"from": "n1", "to": "db.example"})
+    before = {claim.id for claim in plan(document, "n1").claims}
+    monkeypatch.setitem(NAMES, "db.example", ("192.0.2.8",))
+    (new,) = plan(document, "n1").claims
+    assert new.id not in before
+    assert new.want["addresses"] == ["192.0.2.8/32"]
+
+
 def test_the_probe_s_port_is_cut_beside_the_ports_asked_for() -> None:
     document = links({"from": "n2", "to": "n1", "ports": ["2379-2380", "2380-2390"], "protocol": "tcp"})
     planned = plan(document, "n1", probe_ports={"n1": 40000, "n2": 40001})

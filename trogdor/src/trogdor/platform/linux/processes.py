@@ -104,7 +104,10 @@ def _is_trogdor(arguments: Sequence[str]) -> bool:
         return True
     if not arguments or "python" not in os.path.basename(arguments[0]):
         return False
-    return any(re.match(r"trogdor(\.|$)|.*\b(from|import) trogdor\b", argument, re.S) for argument in arguments[1:8])
+    return any(
+        re.match(r"trogdor(\.|$)|.*\b(from|import) trogdor\b|.*/trogdor/platform/linux/", argument, re.S)
+        for argument in arguments[1:8]
+    )
 
 
 def find(place: Place, match: Mapping[str, str]) -> list[Process]:
