@@ -18,7 +18,7 @@ class ClaimsProcess:
 
     def __init__(self, node: Node, directory: Path) -> None:
         self._log = directory / "stderr"
-        paths = [str(Path(trogdor.__file__).parents[1]), str(CHILD.parents[1])]
+        paths = [str(Path(trogdor.__file__).parents[1]), str(CHILD.parents[1]), *sys.path]
         with self._log.open("wb") as log:
             self._process = node.popen(
                 [sys.executable, str(CHILD)],

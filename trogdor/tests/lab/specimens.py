@@ -4,12 +4,17 @@ A new kind needs a specimen here, and nothing else to be killed at every point o
 """
 
 import subprocess
+import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 from trogdor.platform.linux import processes
 from trogdor.platform.linux.cut import key_of
+from trogdor.platform.linux.kibosh import CONTROL_FILE
 
 Specimen = tuple[str, Any, Any]
 """A key, and what two workers want of it at once."""
@@ -50,7 +55,35 @@ def _queue() -> Iterator[Specimen]:
     yield "packets", {"sources": ["10.7.0.1"], "delayMs": 5}, {"sources": ["10.7.0.2"], "delayMs": 5}
 
 
+UNREADABLE = {"type": "unreadable", "prefix": "/a", "suffix": "", "code": 5}
+
+
+@contextmanager
+def _kibosh() -> Iterator[Specimen]:
+    with tempfile.TemporaryDirectory() as target, tempfile.TemporaryDirectory() as mount:
+        command = [sys.executable, "-m", "kibosh", mount, "--target", target, "-f"]
+        with subprocess.Popen(command) as mounted:
+            try:
+                while not Path(mount, CONTROL_FILE).exists():
+                    assert mounted.poll() is None, "Kibosh ended"
+                    time.sleep(0.01)
+                yield mount, {**UNREADABLE, "prefix": "/b"}, UNREADABLE
+            finally:
+                mounted.terminate()
+                mounted.wait(30)
+
+
+@contextmanager
+def _original_kibosh() -> Iterator[Specimen]:
+    """A file stands for the control file of confluentinc's: what is written there is read back."""
+    with tempfile.TemporaryDirectory() as mount:
+        Path(mount, CONTROL_FILE).write_text('{"faults": []}')
+        yield mount, {**UNREADABLE, "prefix": "/b"}, UNREADABLE
+
+
 SPECIMENS: Mapping[str, Callable[[], AbstractContextManager[Specimen]]] = {
+    "kibosh": _kibosh,
+    "kibosh-c": _original_kibosh,
     "nft": _cut,
     "process": _process,
     "qdisc": _qdisc,
