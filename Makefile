@@ -1,14 +1,18 @@
-# make demo: on a fresh machine, install what is missing, build, run the main job on a real cluster.
-# make test: the same set-up, then every test. make lint, make bench, make docs: as they say.
+# make demo: on a fresh machine, installs what is missing, builds, and runs the main job on a real cluster.
+# make test: the same set-up, then every test. Parts of it: test-unit, test-lab, test-java, test-kibosh, test-kafka.
+# make lint: format, ruff, mypy, the layers, Rust's clippy. make docs: what is made from the code.
+# make bench, bench-kibosh, bench-kafka: the tables. make demo-kafka: the active controller suspended under load.
 
 SHELL := /bin/bash
 VENV ?= .venv
 export VENV
 BIN := $(abspath $(VENV))/bin
-PYTEST := $(BIN)/python -m pytest
+PYTEST := $(BIN)/python -m pytest -c trogdor/pyproject.toml -q
+SHARE := @tools/share
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs lint test test-unit test-lab test-kafka bench clean
+.PHONY: help setup demo demo-kafka lint docs test test-unit test-lab test-java test-kibosh test-kafka test-examples \
+	bench bench-kibosh bench-kafka clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -17,7 +21,7 @@ setup:
 	@tools/setup
 
 demo: setup
-	@$(BIN)/trogdor demo
+	@$(BIN)/python -m trogdor demo
 
 demo-kafka: setup
 	@$(BIN)/trogdor demo-kafka
@@ -27,21 +31,34 @@ lint: setup
 	$(BIN)/ruff check .
 	cd trogdor && $(BIN)/mypy
 	cd trogdor && $(BIN)/lint-imports --no-logo
-	@$(BIN)/python -m trogdor.cli.reference | diff -q - docs/commands.md >/dev/null || { echo 'docs/commands.md is not what --help says: run make docs'; false; }
-
-test: setup test-unit test-lab
-
-test-unit: setup
-	@tools/share unit 60 $(PYTEST) -c trogdor/pyproject.toml trogdor/tests/unit -n 2 -q
-
-test-lab: setup
-	@tools/share lab 480 $(PYTEST) -c trogdor/pyproject.toml trogdor/tests/lab -n 2 --dist loadgroup -q
-
-test-kafka: setup
-	@tools/share kafka 480 $(PYTEST) -c trogdor/pyproject.toml trogdor/tests/kafka -q
+	@$(BIN)/python -m trogdor.cli.reference | diff -q - docs/commands.md >/dev/null || \
+	  { echo 'docs/commands.md is not what --help says: run make docs'; false; }
+	@command -v cargo >/dev/null && $(MAKE) --no-print-directory -C kibosh lint PYTHON=$(BIN)/python || ! command -v cargo >/dev/null
 
 docs: setup
 	$(BIN)/python -m trogdor.cli.reference > docs/commands.md
+	$(BIN)/python -m trogdor.platform.nets docs/faults.md
+
+test: setup test-unit test-lab test-examples test-java test-kibosh test-kafka
+
+test-unit: setup
+	$(SHARE) unit 60 $(PYTEST) trogdor/tests/unit -n 2
+
+test-lab: setup
+	$(SHARE) lab 480 $(PYTEST) trogdor/tests/lab -n 2 --dist loadgroup
+
+test-examples: setup
+	$(SHARE) examples 60 $(PYTEST) examples/tests
+
+test-java: setup
+	$(SHARE) java 120 $(PYTEST) trogdor/tests/java
+
+test-kibosh: setup
+	@command -v cargo >/dev/null || { echo "kibosh: left out, there is no cargo here"; exit 0; }; \
+	tools/share kibosh 480 $(MAKE) --no-print-directory -C kibosh test PYTHON=$(BIN)/python
+
+test-kafka: setup
+	$(SHARE) kafka 480 $(PYTEST) trogdor/tests/kafka
 
 clean:
-	rm -rf $(VENV) .setup trogdor/dist kibosh/target
+	rm -rf .venv .setup trogdor/dist kibosh/target kibosh/python/kibosh/_native.abi3.so
