@@ -60,7 +60,7 @@ class RunCommand(Work):
         self._status: Json = None
         self._error = ""
         self._failed = asyncio.Event()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._starting: asyncio.Future[subprocess.Popen[bytes]] | None = None
         self._orders = -1
         self._readers: list[asyncio.Task[None]] = []
         self._told = False
@@ -74,15 +74,12 @@ class RunCommand(Work):
         """The process is started by ``run``: a fork has no place on the firing thread."""
 
     async def run(self) -> str:
-        theirs, self._orders = os.pipe2(os.O_CLOEXEC)
+        self._starting = asyncio.ensure_future(self._start())
         try:
-            self._process = await self._spawner.start(self._command.argv, theirs)
+            process = await asyncio.shield(self._starting)
         except OSError as error:
             return f"Unable to start process: {error.strerror}"
-        finally:
-            os.close(theirs)
-        await self._connect(self._process)
-        ended = asyncio.create_task(_wait(self._process))
+        ended = asyncio.create_task(_wait(process))
         failed = asyncio.create_task(self._failed.wait())
         try:
             await asyncio.wait([ended, failed], return_when=asyncio.FIRST_COMPLETED)
@@ -92,8 +89,17 @@ class RunCommand(Work):
         if self._error:
             return self._error
         await asyncio.wait(self._readers)
-        code = self._process.wait()
+        code = process.wait()
         return self._error or (f"exited with return code {code}" if code else "")
+
+    async def _start(self) -> "subprocess.Popen[bytes]":
+        theirs, self._orders = os.pipe2(os.O_CLOEXEC)
+        try:
+            process = await self._spawner.start(self._command.argv, theirs)
+        finally:
+            os.close(theirs)
+        await self._connect(process)
+        return process
 
     async def _connect(self, process: "subprocess.Popen[bytes]") -> None:
         assert process.stdin is not None
@@ -141,9 +147,14 @@ class RunCommand(Work):
         """The process is ended by ``finish``."""
 
     async def finish(self) -> str:
-        if self._process is None:
+        if self._starting is None:
             return ""
-        ended = asyncio.create_task(_wait(self._process))
+        try:
+            process = await self._starting  # also when the end came while it was being started
+        except OSError:
+            os.close(self._orders)
+            return ""
+        ended = asyncio.create_task(_wait(process))
         self._order(b"t")
         await asyncio.wait([ended], timeout=self._command.grace_ms / 1000)
         if not ended.done():

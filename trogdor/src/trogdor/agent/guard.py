@@ -31,6 +31,7 @@ def main(orders: int, argv: list[str]) -> int:
 
 
 def _start(argv: list[str], orders: int) -> int:
+    began, begins = os.pipe()  # closed by exec: until then there is no group that a signal could reach
     child = os.fork()
     if child == 0:
         try:
@@ -43,6 +44,9 @@ def _start(argv: list[str], orders: int) -> int:
             os.write(2, f"{argv[0]}: {error.strerror}\n".encode())
         finally:
             os._exit(CANNOT_START)
+    os.close(begins)
+    os.read(began, 1)
+    os.close(began)
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)

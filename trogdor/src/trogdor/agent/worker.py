@@ -129,24 +129,26 @@ class Lives:
 
     async def _fire(self, worker: Worker) -> bool:
         """Waits for the instant and fires; False when it never will."""
-        fired: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        fired: asyncio.Future[int | str] = asyncio.get_running_loop().create_future()
 
-        def fire() -> int | None:
+        def fire() -> int | str:
             now_ns = self._clock.boot_ns()
             lease = worker.lease
+            if now_ns >= worker.term.end_ns:
+                return EXPIRED
             if lease and now_ns - self._heard_ns(lease.coordinator) > lease.lease_ns:
-                return None
+                return LEASE_EXPIRED
             worker.work.fire()
             return now_ns
 
         timer = self._at(worker.term.start_ns, fire, fired)
         if not await _first(fired, worker.stopping) and timer.cancel():
             return False
-        at_ns = await fired
-        if at_ns is None:
-            worker.error = LEASE_EXPIRED
+        outcome = await fired
+        if isinstance(outcome, str):
+            worker.error = outcome
             return False
-        worker.started_ms = worker.ms(at_ns)
+        worker.started_ms = worker.ms(outcome)
         return True
 
     async def _hold(self, worker: Worker) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic.json_schema import models_json_schema
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -31,6 +30,8 @@ def with_docs(title: str, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
 
 def document(title: str, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     """The OpenAPI 3.1 document of a daemon."""
+    from pydantic.json_schema import models_json_schema
+
     from trogdor.spec import REGISTRY
 
     specs = list(REGISTRY)

@@ -25,6 +25,10 @@ CONFIG = {
 }
 
 
+TROGDOR = "import ctypes; ctypes.CDLL(None).prctl(1, 15); from trogdor.cli.main import main; main()"
+"""The command, that ends (SIGTERM) when the tests are killed."""
+
+
 class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
@@ -48,7 +52,7 @@ class AgentProcess:
         self.state = directory / "state"
         self.socket = self.state / node / "agent.sock"
         self.log = directory / f"agent.{len(list(directory.glob('agent.*.log')))}.log"
-        command = [sys.executable, "-m", "trogdor", "agent", "-c", os.fspath(self.config), "-n", node]
+        command = [sys.executable, "-c", TROGDOR, "agent", "-c", os.fspath(self.config), "-n", node]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--state", os.fspath(self.state), *options],

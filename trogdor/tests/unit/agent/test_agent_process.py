@@ -167,6 +167,17 @@ def test_nothing_of_a_stopped_command_is_left(agent: Any, tmp_path: Path) -> Non
     assert _gone(pids)
 
 
+def test_a_command_stopped_while_it_is_being_started_leaves_nothing(agent: Any, tmp_path: Path) -> None:
+    pids_file = tmp_path / "pids"
+    script = f"echo $$ >> {pids_file}; sleep 600"
+    for worker_id in range(1, 11):
+        command = _command("/bin/sh", "-c", script, shutdownGracePeriodMs=100) | {"workerId": worker_id}
+        agent.send("POST", "/agent/worker/create", command)
+        agent.send("PUT", "/agent/worker/stop", {"workerId": worker_id})
+        agent.done(worker_id)
+    assert _gone([int(pid) for pid in pids_file.read_text().split()] if pids_file.exists() else [])
+
+
 def test_a_crash_shows_where_and_leaves_nothing_of_a_command(own_agent: Any, tmp_path: Path) -> None:
     pids = _stubborn(own_agent, tmp_path / "pids")
     own_agent.process.send_signal(signal.SIGABRT)
