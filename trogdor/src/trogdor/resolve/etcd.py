@@ -1,7 +1,7 @@
-"""etcd: the leader, the followers, a minority or a majority of the members.
+"""etcd: the ``leader``, every ``follower``, a ``minority`` or a majority of the members.
 
 A minority or majority is of the nodes that have a member, the leader among them unless ``with`` is ``followers``.
-Options: ``endpoints`` (``n1:2379,…``; else every node is asked at 2379), ``timeoutMs``.
+Options: ``endpoints`` (``n1:2379,…``; else every node is asked at ``port``, 2379), ``timeoutMs``.
 """
 
 import http.client
@@ -12,7 +12,7 @@ from trogdor.resolve import DEFAULT_TIMEOUT_S, CannotResolve, Found, Options, as
 from trogdor.topology import Topology
 
 PORT = 2379
-ROLES = ("leader", "followers", "minority", "majority", "members")
+ROLES = ("leader", "follower", "minority", "majority", "members")
 MAX_ANSWER_BYTES = 1 << 20
 
 
@@ -21,7 +21,7 @@ def resolve(topology: Topology, role: str, options: Options) -> Found:
     if role not in ROLES:
         raise CannotResolve(f"etcd knows no role {role!r}: there are {', '.join(ROLES)}")
     timeout_s = options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000
-    asked = ends(options.get("endpoints"), topology, PORT)
+    asked = ends(options.get("endpoints"), topology, int(options.get("port", PORT)))
 
     def ask(host: str, port: int) -> dict[str, Any]:
         return _status(host, port, timeout_s)
@@ -43,7 +43,7 @@ def _chosen(role: str, options: Options, leader: str, members: list[str]) -> tup
     followers = [name for name in members if name != leader]
     if role == "leader":
         return (leader,)
-    if role == "followers":
+    if role == "follower":
         return tuple(followers)
     if role == "members":
         return tuple(members)

@@ -1,0 +1,247 @@
+"""Java Trogdor 4.1.0's workloads and ours against the same broker, its log on tmpfs: interleaved, warm, medians.
+
+    python bench/kafka.py [--rounds N] [--scale F] [--only NAME]
+
+One node of a lab has the broker, Java Trogdor's agent, which stays up, and our workloads, each a process of its own.
+Rates are messages a second from the first message on: Java's from its own log or its worker's times, ours from the
+statuses that the process writes; CPU is that of the agent during the run and that of our whole process, its start
+included; memory is the most resident at any time.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from trogdor.lab import Lab
+from trogdor.lab.http import NodeHTTPConnection
+from trogdor.lab.node import Node, NodeProcess
+from trogdor.lab.recipes.jars import class_path, java_command
+from trogdor.lab.recipes.kafka import Kafka
+
+NODE = "node0"
+AGENT_PORT = 18888
+PREFIX = "org.apache.kafka.trogdor.workload."
+DEADLINE_S = 300.0
+TOPICS = {"numPartitions": 10, "replicationFactor": 1}
+FAST = 100_000_000
+"""A target that no workload reaches: it sends as fast as it can."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One workload to measure, and the aim: at least so many times Java's rate, at most so much of its CPU."""
+
+    name: str
+    spec: dict[str, Any]
+    messages: int
+    rate: float
+    cpu: float | None = None
+
+
+def produce(size: int, topic: str) -> dict[str, Any]:
+    return {
+        "class": f"{PREFIX}ProduceBenchSpec", "producerNode": NODE, "targetMessagesPerSec": FAST,
+        "valueGenerator": {"type": "constant", "size": size}, "activeTopics": {topic: TOPICS},
+    }  # fmt: skip
+
+
+CASES = (
+    Case("ProduceBench 100 B", produce(100, "small"), 2_000_000, 2.0, 0.6),
+    Case("ProduceBench 512 B", produce(512, "large"), 600_000, 1.5),
+    Case(
+        "ConsumeBench 512 B",
+        {"class": f"{PREFIX}ConsumeBenchSpec", "consumerNode": NODE, "activeTopics": ["large"]},
+        600_000, 1.0,
+    ),
+    Case(
+        "RoundTrip 100 B",
+        {"class": f"{PREFIX}RoundTripWorkloadSpec", "clientNode": NODE, "targetMessagesPerSec": FAST,
+         "valueGenerator": {"type": "constant", "size": 100}, "activeTopics": {"round": TOPICS}},
+        300_000, 2.0,
+    ),
+)  # fmt: skip
+MODULES = {
+    "ProduceBenchSpec": "produce_bench",
+    "ConsumeBenchSpec": "consume_bench",
+    "RoundTripWorkloadSpec": "round_trip",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run took."""
+
+    seconds: float
+    cpu_s: float
+    peak_mib: float
+
+
+class JavaAgent:
+    """Java Trogdor's agent on a node; it stays up from run to run, so that it is warm."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        config = {"nodes": {NODE: {"hostname": "localhost", "trogdor.agent.port": AGENT_PORT}}}
+        config["platform"] = "org.apache.kafka.trogdor.basic.BasicPlatform"  # type: ignore[assignment]
+        node.path("/tmp/trogdor.json").write_text(json.dumps(config))
+        command = [
+            *java_command(class_path("trogdor-4.1.0"), "org.apache.kafka.trogdor.agent.Agent", heap_mb=1024),
+            "--agent.config", "/tmp/trogdor.json", "--node-name", NODE,
+        ]  # fmt: skip
+        command = [part for part in command if part not in ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")]
+        self.process: NodeProcess = node.popen([part for part in command if not part.startswith("-Xms")], log="java")
+        self._number = 0
+        until(self._answers, "Java's agent")
+
+    def _answers(self) -> bool:
+        try:
+            self.ask("GET", "/agent/status")
+        except OSError:
+            return False
+        return True
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        connection = NodeHTTPConnection(self._node, "127.0.0.1", AGENT_PORT, 30)
+        try:
+            text = None if body is None else json.dumps(body)
+            connection.request(method, path, text, {"Content-Type": "application/json"})
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+    def run(self, spec: dict[str, Any], task_id: str) -> Run:
+        """One worker to its end; its time is that of its own log, where it tells one."""
+        self._number += 1
+        logged, cpu_s = len(self._node.log("java")), self._cpu_s()
+        spec = {**spec, "startMs": int(time.time() * 1000), "durationMs": int(DEADLINE_S * 1000)}
+        self.ask("POST", "/agent/worker/create", {"workerId": self._number, "taskId": task_id, "spec": spec})
+        told = re.compile(r"(?:Sent|Consumed total number).* in (\d+) ms")
+        worker: dict[str, Any] = {}
+
+        def over() -> bool:
+            worker.update(self.ask("GET", "/agent/status")["workers"][str(self._number)])
+            return worker["state"] == "DONE" or told.search(self._node.log("java"), logged) is not None
+
+        until(over, f"Java's {task_id}")
+        used_s = self._cpu_s() - cpu_s
+        found = told.search(self._node.log("java"), logged)
+        seconds = int(found[1]) / 1000 if found else (worker["doneMs"] - worker["startedMs"]) / 1000
+        self.ask("DELETE", f"/agent/worker?workerId={self._number}")
+        if worker.get("error"):
+            raise SystemExit(f"Java's {task_id}: {worker['error']}")
+        return Run(seconds, used_s, self._peak_mib())
+
+    def _cpu_s(self) -> float:
+        fields = Path(f"/proc/{self.process.host_pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _peak_mib(self) -> float:
+        status = Path(f"/proc/{self.process.host_pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+
+
+def until(true: Any, what: str) -> None:
+    """Waits for something; ends the benchmark when it never comes."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not true():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"not within {DEADLINE_S:.0f} s: {what}")
+        time.sleep(0.05)
+
+
+def ours(node: Node, spec: dict[str, Any], task_id: str) -> Run:
+    """One of our workloads, in a process of its own that another measures from within the node."""
+    asked = json.dumps({"id": task_id, "workload": spec})
+    told = node.exec([sys.executable, __file__, "--measure"], input=asked, timeout=DEADLINE_S, check=True).stdout
+    return Run(**json.loads(told))
+
+
+def measure() -> None:
+    """Runs the workload on standard input, and prints how long it took from its first message on, and with what."""
+    line = sys.stdin.read()
+    module = MODULES[json.loads(line)["workload"]["class"].removeprefix(PREFIX)]
+    command = [sys.executable, "-m", f"trogdor.workload.{module}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        began = last = time.monotonic()
+        for text in process.stdout:
+            message = json.loads(text)
+            if "error" in message:
+                raise SystemExit(message["error"])
+            last = time.monotonic()
+            if isinstance(message.get("status"), str):
+                began = last
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run = {"seconds": last - began, "cpu_s": used.ru_utime + used.ru_stime, "peak_mib": used.ru_maxrss / 1024}
+    print(json.dumps(run))
+
+
+def compare(node: Node, agent: JavaAgent, case: Case, rounds: int, scale: float) -> None:
+    """Both in turns, after one run of each that does not count; one row of the table."""
+    messages = int(case.messages * scale)
+    spec = {**case.spec, "bootstrapServers": "localhost:9092", "maxMessages": messages}
+    runs: dict[str, list[Run]] = {"java": [], "ours": []}
+    for number in range(rounds + 1):
+        stamp = f"{case.name.replace(' ', '-')}-{number}-{time.time_ns()}"
+        pair = {"java": agent.run(spec, f"java-{stamp}"), "ours": ours(node, spec, f"ours-{stamp}")}
+        if number:
+            for who, run in pair.items():
+                runs[who].append(run)
+    rate = {who: messages / median(run.seconds for run in each) for who, each in runs.items()}
+    cpu = {who: median(run.cpu_s for run in each) / messages * 1e6 for who, each in runs.items()}
+    peak = {who: max(run.peak_mib for run in each) for who, each in runs.items()}
+    aim = f"≥ {case.rate:g}×" + (f", ≤ {case.cpu:g}×" if case.cpu else "")
+    print(
+        f"{case.name:<20}{rate['java'] / 1000:>8.0f}{rate['ours'] / 1000:>8.0f}{rate['ours'] / rate['java']:>7.2f}×"
+        f"{cpu['java']:>9.2f}{cpu['ours']:>7.2f}{cpu['ours'] / cpu['java']:>7.2f}×"
+        f"{peak['java']:>9.0f}{peak['ours']:>7.0f}   {aim}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each that count (3)")
+    parser.add_argument("--scale", type=float, default=1.0, help="so many times the messages (1)")
+    parser.add_argument("--only", default="", help="only the workloads whose names contain this")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.measure:
+        measure()
+        return
+    shared = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    retention = {
+        "log.retention.bytes": "100000000", "log.segment.bytes": "50000000", "log.retention.check.interval.ms": "5000",
+    }  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(dir=shared) as state,
+        Lab(nodes=[NODE], state=state) as lab,
+        Kafka(lab, config=retention, heap_mb=1024),
+    ):
+        agent = JavaAgent(lab.node(NODE))
+        print(f"{'':<20}{'k messages/s':>16}{'':>8}{'µs CPU a message':>16}{'':>8}{'peak MiB':>15}")
+        print(
+            f"{'':<20}{'Java':>8}{'ours':>8}{'':>8}{'Java':>9}{'ours':>7}{'':>8}{'Java':>9}{'ours':>7}   aim",
+            flush=True,
+        )
+        for case in CASES:
+            if given.only in case.name:
+                compare(lab.node(NODE), agent, case, given.rounds, given.scale)
+
+
+if __name__ == "__main__":
+    main()
