@@ -48,7 +48,7 @@ def run_workload(node: Node, module: str, workload: dict[str, Any], task_id: str
     return [json.loads(line) for line in ran.stdout.splitlines()]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def one_broker() -> Iterator[tuple[Lab, Kafka]]:
     """A lab of two nodes, a broker on the first."""
     with Lab(nodes=["n1", "n2"]) as lab, Kafka(lab, ["n1"]) as kafka:

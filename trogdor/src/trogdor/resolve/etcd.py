@@ -20,7 +20,7 @@ def resolve(topology: Topology, role: str, options: Options) -> Found:
     """The nodes whose members play this part now. Raises CannotResolve."""
     if role not in ROLES:
         raise CannotResolve(f"etcd knows no role {role!r}: there are {', '.join(ROLES)}")
-    timeout_s = options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000
+    timeout_s = float(options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000)) / 1000
     asked = ends(options.get("endpoints"), topology, int(options.get("port", PORT)))
 
     def ask(host: str, port: int) -> dict[str, Any]:

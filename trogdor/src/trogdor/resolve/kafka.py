@@ -41,7 +41,7 @@ def resolve(topology: Topology, role: str, options: Options) -> Found:
 def _ask(topology: Topology, options: Options, question: Callable[[Connection], Answer]) -> tuple[str, Answer]:
     """The first broker that answers, and its answer."""
     asked = ends(options.get("bootstrapServers"), topology, PORT)
-    timeout_s = options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000
+    timeout_s = float(options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000)) / 1000
     tls = ssl.create_default_context(cafile=options["caFile"]) if options.get("caFile") else None
 
     def ask(host: str, port: int) -> Answer:
@@ -97,7 +97,7 @@ def _zookeeper_controller(topology: Topology, options: Options) -> Found:
     servers = ",".join(f"{host}:{port}" for host, port in ends(options["zookeeper"], topology, 2181))
     client = KazooClient(servers, timeout=ZOOKEEPER_TIMEOUT_S, read_only=True)
     try:
-        client.start(options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000)
+        client.start(float(options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000)) / 1000)
         number = json.loads(client.get("/controller")[0])["brokerid"]
         epoch = int(client.get("/controller_epoch")[0])
         broker = json.loads(client.get(f"/brokers/ids/{number}")[0])

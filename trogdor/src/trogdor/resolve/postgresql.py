@@ -19,7 +19,7 @@ def resolve(topology: Topology, role: str, options: Options) -> Found:
         import psycopg
     except ImportError:
         raise CannotResolve("the resolver postgresql needs psycopg: pip install 'pytrogdor[postgresql]'") from None
-    timeout_s = max(round(options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000) / 1000), 1)
+    timeout_s = max(round(float(options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000)) / 1000), 1)
     asked = ends(options.get("hosts"), topology, PORT)
 
     def in_recovery(host: str, port: int) -> bool:

@@ -70,6 +70,15 @@ def test_shapes_of_all_nodes(run: Run, daemon: Daemon) -> None:
     assert "n1n2" not in cut("ring")
 
 
+def test_a_pause_of_whoever_has_a_role(run: Run) -> None:
+    spec = printed(run, "pause", "leader", "--resolve", "kafka", "--option", "topic=orders", "--for", "5s")
+    assert (spec["resolve"], spec["role"], spec["options"]) == ("kafka", "leader", {"topic": "orders"})
+    assert spec["spec"] == {
+        "class": "trogdor.fault.ProcessPauseFaultSpec", "nodeNames": "$nodes", "match": {"javaMain": "kafka.Kafka"},
+    }  # fmt: skip
+    assert printed(run, "pause", "leader", "--resolve", "etcd")["spec"]["match"] == {"name": "etcd"}
+
+
 def test_a_pause_by_every_kind_of_match(run: Run) -> None:
     spec = printed(
         run, "pause", "n1", "n2", "--name", "etcd", "--pattern", "x.*", "--pid-file", "/p", "--user", "u",
