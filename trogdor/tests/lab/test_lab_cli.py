@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,25 @@ def run(*arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*LAB, *arguments], env=ENVIRONMENT, capture_output=True, text=True, timeout=120, **more)
 
 
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*LAB, *arguments], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.fixture(scope="module")
 def up() -> Iterator[dict[str, Any]]:
     """A lab of two nodes that `lab up` left behind."""
     name = f"cli-{os.getpid()}"
-    started = run("up", "2", "--name", name, "--no-daemons", "--json")
-    assert started.returncode == 0, started.stderr
-    lab: dict[str, Any] = json.loads(started.stdout)
+    brought = run("up", "2", "--name", name, "--no-daemons", "--json")
+    assert brought.returncode == 0, brought.stderr
+    lab: dict[str, Any] = json.loads(brought.stdout)
     assert lab["name"] == name
     yield lab
     ended = run("down", name)
@@ -82,10 +95,10 @@ def test_no_such_lab_is_told() -> None:
 
 
 def test_ctrl_c_ends_what_exec_runs(up: dict[str, Any]) -> None:
-    process = subprocess.Popen([*LAB, "exec", "n1", "--name", up["name"], "--", "sleep", "1000"], env=ENVIRONMENT)
-    wait_until(lambda: processes(up, "n1") == ["sleep 1000"])
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 128 + signal.SIGINT
+    with started("exec", "n1", "--name", up["name"], "--", "sleep", "1000") as process:
+        wait_until(lambda: processes(up, "n1") == ["sleep 1000"])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 128 + signal.SIGINT
     assert processes(up, "n1") == []
 
 
@@ -159,17 +172,11 @@ def test_run_fails_when_the_program_does() -> None:
 def test_ctrl_c_ends_run_and_takes_all_down() -> None:
     name = f"int-{os.getpid()}"
     script = 'trap "echo told; exit 0" TERM; echo ready; while :; do sleep 0.1; done'
-    process = subprocess.Popen(
-        [*LAB, "run", "2", "--no-daemons", "--name", name, "--", "sh", "-c", script],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert {process.stdout.readline() for _ in range(2)} == {"n1 | ready\n", "n2 | ready\n"}
-    process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=60)
+    with started("run", "2", "--no-daemons", "--name", name, "--", "sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert {process.stdout.readline() for _ in range(2)} == {"n1 | ready\n", "n2 | ready\n"}
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert {"n1 | told", "n2 | told"} <= set(out.splitlines())
     assert "interrupted" in errors
