@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,16 +40,17 @@ def until(holds: Callable[[], Any], why: Callable[[], str] = str) -> Any:
 class LabAgent:
     """One node's agent."""
 
-    def __init__(self, node: Node, program: Sequence[str] = ("-m", "trogdor")) -> None:
-        """``program``: Python's arguments that stand for the command ``trogdor``."""
+    def __init__(self, node: Node, program: Sequence[str] = ("-m", "trogdor"), wrapper: Sequence[str] = ()) -> None:
+        """``program``: Python's arguments that stand for the command ``trogdor``; ``wrapper``: a command before it."""
         self.node = node
+        self._wrapper = wrapper
         self._program = program
         self.process: NodeProcess = self._start()
 
     def _start(self) -> NodeProcess:
         path = os.pathsep.join([os.fspath(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
         return self.node.popen(
-            [sys.executable, *self._program, "agent", "-c", TOPOLOGY, "-n", self.node.name],
+            [*self._wrapper, sys.executable, *self._program, "agent", "-c", TOPOLOGY, "-n", self.node.name],
             log="agent-alone",
             env={**os.environ, "PYTHONPATH": path},
         )
@@ -133,13 +134,21 @@ class LabAgent:
 
 @contextmanager
 def running_agents(
-    lab: Lab, names: list[str], program: Sequence[str] = ("-m", "trogdor"), further: Any = None
+    lab: Lab,
+    names: list[str],
+    program: Sequence[str] = ("-m", "trogdor"),
+    *,
+    further: Any = None,
+    wrappers: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[dict[str, LabAgent]]:
-    """An agent on each of these nodes, by name; ended after it. ``further``: more nodes of the configuration."""
+    """An agent on each of these nodes, by name; ended after it.
+
+    ``further``: more nodes of the configuration. ``wrappers``: node → a command that runs its agent.
+    """
     nodes = {name: {"hostname": name, "trogdor.agent.port": PORT, "trogdor.external.commands": ["*"]} for name in names}
     for name in names:
         lab.node(name).path(TOPOLOGY).write_text(json.dumps({"nodes": nodes | (further or {})}))
-    agents = {name: LabAgent(lab.node(name), program) for name in names}
+    agents = {name: LabAgent(lab.node(name), program, (wrappers or {}).get(name, ())) for name in names}
     try:
         for agent in agents.values():
             agent.wait_until_it_answers()

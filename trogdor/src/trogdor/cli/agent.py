@@ -35,14 +35,15 @@ def command(
     It answers on loopback and on the addresses that the node's hostname stands for, and on the Unix socket. A fault
     that an earlier agent left is undone before the first request is answered.
     """
-    from trogdor.agent import daemon, execute
+    from trogdor.agent import daemon
     from trogdor.claim.ledger import JournalLocked, JournalUnreadable
+    from trogdor.cli import agent_exec
     from trogdor.http.server import ListenError
 
     daemon.set_up_logging()
     options = _options(config, node, state, socket)
     try:
-        code = daemon.run(options) if exec_ is None else execute.run(options, exec_)
+        code = daemon.run(options) if exec_ is None else agent_exec.run(options, exec_)
     except (JournalLocked, ListenError) as error:
         raise Failure(ExitCode.IMPOSSIBLE, str(error)) from None
     except JournalUnreadable as error:
