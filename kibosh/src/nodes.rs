@@ -237,6 +237,16 @@ impl Nodes {
         }
     }
 
+    /// The files known longest that nobody has open, for the kernel to forget.
+    pub fn idle(&self, most: usize) -> Vec<Arc<Node>> {
+        let table = self.table();
+        let idle = |node: &&Arc<Node>| node.open.load(Ordering::Relaxed) == 0 && node.id != ROOT_ID;
+        let mut idle: Vec<_> = table.by_id.values().map(|entry| &entry.node).filter(idle).cloned().collect();
+        idle.sort_unstable_by_key(|node| node.id);
+        idle.truncate(most);
+        idle
+    }
+
     /// From now on the file is another one to the kernel: what it cached of this one, such as its
     /// size, cannot be corrected otherwise.
     pub fn renew(&self, node: &Node) {

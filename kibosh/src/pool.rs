@@ -5,6 +5,7 @@
 //! that may wait for a disk it gives its place to another thread ([`Turn::may_block`]).
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -22,7 +23,7 @@ pub type Serve = dyn Fn(&[u8], &mut Turn) + Send + Sync;
 
 pub struct Pool {
     channel: Arc<Channel>,
-    readers: usize,
+    readers: AtomicUsize,
     state: Mutex<State>,
     wake: Condvar,
     done: Condvar,
@@ -65,7 +66,7 @@ enum Next {
 impl Pool {
     pub fn new(channel: Arc<Channel>, readers: usize) -> Arc<Self> {
         let (state, wake, done) = Default::default();
-        Arc::new(Pool { channel, readers, state, wake, done })
+        Arc::new(Pool { channel, readers: AtomicUsize::new(readers), state, wake, done })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -73,7 +74,7 @@ impl Pool {
     }
 
     pub fn start(self: &Arc<Self>, serve: &Arc<Serve>) {
-        for _ in 0..self.readers {
+        for _ in 0..self.readers.load(Ordering::Acquire) {
             self.spawn(serve);
         }
     }
@@ -82,6 +83,15 @@ impl Pool {
     pub fn submit(self: &Arc<Self>, serve: &Arc<Serve>, job: Job) {
         self.state().jobs.push_back(job);
         self.ensure_a_thread(serve);
+    }
+
+    /// Reads on while a reader has to wait within a request.
+    pub fn meanwhile<T>(self: &Arc<Self>, serve: &Arc<Serve>, wait: impl FnOnce() -> T) -> T {
+        self.readers.fetch_add(1, Ordering::AcqRel);
+        self.ensure_a_thread(serve);
+        let result = wait();
+        self.readers.fetch_sub(1, Ordering::AcqRel);
+        result
     }
 
     fn hand_on(self: &Arc<Self>, serve: &Arc<Serve>) {
@@ -119,7 +129,7 @@ impl Pool {
             if state.stopping {
                 return Next::Stop;
             }
-            if state.reading < self.readers {
+            if state.reading < self.readers.load(Ordering::Acquire) {
                 state.reading += 1;
                 return Next::Read;
             }

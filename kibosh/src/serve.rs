@@ -31,6 +31,9 @@ pub struct Plan {
 pub fn serve(plan: Plan, ready: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
     start_log(plan.log.as_deref(), plan.verbose)?;
     sys::block_termination().map_err(raw)?;
+    if let Err(errno) = sys::raise_priority() {
+        log::debug!("no higher priority, so a busy machine slows the mount down: {errno}");
+    }
     let limit = sys::raise_descriptor_limit();
     let target = sys::open(plan.target.as_os_str(), libc::O_PATH | libc::O_DIRECTORY)
         .map_err(|errno| told("target", &plan.target, errno))?;
@@ -42,6 +45,7 @@ pub fn serve(plan: Plan, ready: impl Fn() + Send + Sync + 'static) -> io::Result
     let pool = Pool::new(channel.clone(), readers());
     let mode = if plan.coherent { Mode::Coherent } else { Mode::Fast };
     let settings = Settings {
+        most_descriptors: limit,
         mode,
         control_mode: plan.control_mode,
         seed: plan.seed,

@@ -391,6 +391,11 @@ pub fn raise_descriptor_limit() -> u64 {
     limit.rlim_cur
 }
 
+/// Asks to be served before others: whoever uses the mount waits for us.
+pub fn raise_priority() -> Sys<()> {
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -15) }).map(drop)
+}
+
 /// Gives the calling thread a umask and working directory of its own.
 pub fn unshare_fs() -> Sys<()> {
     check(unsafe { libc::unshare(libc::CLONE_FS) }).map(drop)

@@ -34,7 +34,7 @@ impl Fs {
             node.writes().truncated();
             self.before_change(&node, 0, u64::MAX)?;
         }
-        let fd = match sys::reopen(node.fd(), flags) {
+        let fd = match self.patiently(|| sys::reopen(node.fd(), flags)) {
             Err(Errno(libc::EACCES)) if flags & libc::O_ACCMODE == libc::O_RDWR => {
                 sys::reopen(node.fd(), flags & !libc::O_ACCMODE | (arg.flags as i32 & libc::O_ACCMODE))?
             }

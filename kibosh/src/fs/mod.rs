@@ -5,6 +5,7 @@ mod change;
 mod control;
 mod data;
 mod dirs;
+mod evict;
 mod handles;
 mod inject;
 mod lose;
@@ -15,7 +16,7 @@ mod xattrs;
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub struct Settings {
     pub control_mode: u32,
     pub seed: u64,
     pub mountpoint: PathBuf,
+    /// How many descriptors this process may have.
+    pub most_descriptors: u64,
 }
 
 pub struct Fs {
@@ -68,6 +71,8 @@ pub struct Fs {
     /// Held while the set of faults changes.
     changing: Mutex<()>,
     served: AtomicU64,
+    /// Evictions under way.
+    evicting: AtomicU32,
     /// Threads of ours that use the mount themselves; no fault is meant for them.
     own_threads: Mutex<Vec<u32>>,
     ready: Box<dyn Fn() + Send + Sync>,
@@ -115,6 +120,7 @@ impl Fs {
             serve: OnceLock::new(),
             changing: Mutex::new(()),
             served: AtomicU64::new(0),
+            evicting: AtomicU32::new(0),
             own_threads: Mutex::default(),
             ready,
         });

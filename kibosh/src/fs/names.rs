@@ -33,7 +33,7 @@ impl Fs {
 
     /// The node a name stands for. The kernel will know it once more.
     pub(super) fn find(&self, parent: &Arc<Node>, name: &OsStr) -> Sys<(Arc<Node>, libc::stat)> {
-        let fd = sys::open_at(parent.fd(), name, libc::O_PATH, 0)?;
+        let fd = self.patiently(|| sys::open_at(parent.fd(), name, libc::O_PATH, 0))?;
         self.adopt(fd, parent, name)
     }
 
@@ -41,6 +41,7 @@ impl Fs {
         let stat = sys::stat(fd.as_fd())?;
         let node = self.nodes.adopt(fd, &stat);
         node.add_name(parent, name);
+        self.evict_if_crowded(node.id);
         Ok((node, stat))
     }
 

@@ -1,0 +1,149 @@
+"""The operations that are measured, each as a function of a directory and a number of rounds.
+
+Run as a program, it does one of them and prints nanoseconds for each round: `operations.py NAME DIR ROUNDS THREADS`.
+"""
+
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+KIB, MIB = 1024, 1024 * 1024
+
+Work = Callable[[Path, int], int]
+
+
+def timed(run: Callable[[], object]) -> int:
+    """Nanoseconds that it takes."""
+    start = time.perf_counter_ns()
+    run()
+    return time.perf_counter_ns() - start
+
+
+def prepared(path: Path, size: int) -> int:
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.pwrite(file, bytes(size), 0)
+    return file
+
+
+def write(size: int) -> Work:
+    def work(base: Path, rounds: int) -> int:
+        file, data, places = prepared(base / "file", MIB), bytes(size), MIB // size
+        return timed(lambda: [os.pwrite(file, data, (at % places) * size) for at in range(rounds)])
+
+    return work
+
+
+def write_sequentially(base: Path, rounds: int) -> int:
+    file, data = os.open(base / "file", os.O_WRONLY | os.O_CREAT), bytes(MIB)
+
+    def run() -> None:
+        for at in range(rounds):
+            os.pwrite(file, data, at * MIB)
+        os.close(file)
+
+    return timed(run)
+
+
+def fsync(base: Path, rounds: int) -> int:
+    file, data = prepared(base / "file", MIB), bytes(4 * KIB)
+
+    def run() -> None:
+        for at in range(rounds):
+            os.pwrite(file, data, at % 256 * 4 * KIB)
+            os.fsync(file)
+
+    return timed(run)
+
+
+def read_cached(base: Path, rounds: int) -> int:
+    file = prepared(base / "file", MIB)
+    os.pread(file, MIB, 0)
+    return timed(lambda: [os.pread(file, 4 * KIB, at % 256 * 4 * KIB) for at in range(rounds)])
+
+
+def read_cold(base: Path, rounds: int) -> int:
+    file = prepared(base / "file", 16 * MIB)
+    os.fsync(file)
+
+    def run() -> None:
+        for at in range(rounds):
+            if at % 4096 == 0:
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.pread(file, 4 * KIB, at % 4096 * 4 * KIB)
+
+    return timed(run)
+
+
+def create(base: Path, rounds: int) -> int:
+    return timed(lambda: [os.close(os.open(base / str(at), os.O_WRONLY | os.O_CREAT)) for at in range(rounds)])
+
+
+def open_and_close(base: Path, rounds: int) -> int:
+    os.close(prepared(base / "file", 4 * KIB))
+    return timed(lambda: [os.close(os.open(base / "file", os.O_RDONLY)) for _ in range(rounds)])
+
+
+def stat(base: Path, rounds: int) -> int:
+    os.close(prepared(base / "file", 4 * KIB))
+    return timed(lambda: [os.stat(base / "file") for _ in range(rounds)])
+
+
+def scandir(base: Path, rounds: int) -> int:
+    for number in range(100):
+        (base / str(number)).touch()
+    return timed(lambda: [list(os.scandir(base)) for _ in range(rounds)])
+
+
+def rename(base: Path, rounds: int) -> int:
+    (base / "0").touch()
+    return timed(lambda: [os.rename(base / str(at), base / str(at + 1)) for at in range(rounds)])
+
+
+def unlink(base: Path, rounds: int) -> int:
+    for at in range(rounds):
+        (base / str(at)).touch()
+    return timed(lambda: [os.unlink(base / str(at)) for at in range(rounds)])
+
+
+#: Name → work, rounds.
+OPERATIONS: dict[str, tuple[Work, int]] = {
+    "write 4 KiB": (write(4 * KIB), 20_000),
+    "write 512 B": (write(512), 20_000),
+    "write 1 MiB, sequential": (write_sequentially, 64),
+    "write 4 KiB + fsync": (fsync, 500),
+    "read 4 KiB, cached": (read_cached, 20_000),
+    "read 4 KiB, cold": (read_cold, 4096),
+    "create": (create, 1500),
+    "open + close": (open_and_close, 5000),
+    "stat": (stat, 20_000),
+    "scandir of 100": (scandir, 300),
+    "rename": (rename, 1500),
+    "unlink": (unlink, 1500),
+}
+
+
+def main() -> None:
+    name, base, rounds, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    work, _ = OPERATIONS[name]
+    spent = [0] * threads
+
+    def run(number: int) -> None:
+        directory = base / f"bench-{number}"
+        directory.mkdir()
+        spent[number] = work(directory, rounds)
+        shutil.rmtree(directory)
+
+    workers = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    print(max(spent) / rounds / threads)
+
+
+if __name__ == "__main__":
+    main()
