@@ -1,0 +1,57 @@
+"""Resolvers ask real systems who is who, each time in a short-lived process on the coordinator's node."""
+
+import json
+import sys
+from typing import Any
+
+import pytest
+
+from lab.waiting import wait_until
+from trogdor.lab import Lab
+from trogdor.lab.recipes.etcd import Etcd
+
+pytestmark = pytest.mark.lab
+
+
+def ask(lab: Lab, *questions: dict[str, Any]) -> list[dict[str, Any]]:
+    given = json.dumps({"topology": lab.topology(), "questions": questions})
+    told = lab.coordinator.exec([sys.executable, "-m", "trogdor.resolve"], input=given, check=True).stdout
+    answers: list[dict[str, Any]] = json.loads(told)["answers"]
+    return answers
+
+
+def question(role: str, resolve: str = "etcd", **options: Any) -> dict[str, Any]:
+    return {"resolve": resolve, "role": role, "options": options}
+
+
+def test_etcds_leader_followers_minority_and_majority_are_who_they_are() -> None:
+    with Lab(nodes=3) as lab, Etcd(lab) as etcd:
+        leader = etcd.leader()
+        assert leader is not None
+        followers = sorted(set(lab.nodes) - {leader})
+        found = ask(lab, *(question(role) for role in ("leader", "follower", "minority", "majority", "members")))
+        nodes = [answer["nodes"] for answer in found]
+        assert nodes[:3] == [[leader], followers, [leader]]
+        assert leader in nodes[3]
+        assert [len(each) for each in nodes[3:]] == [2, 3]
+        assert all(answer["epoch"] > 0 and leader in answer["how"] for answer in found)
+
+        without = ask(lab, question("minority", **{"with": "followers"}), question("leader", endpoints="n1:1"))
+        assert without[0]["nodes"] == followers[:1]
+        assert "no etcd answers as the leader" in without[1]["error"]
+
+        etcd.processes[leader].kill()
+        wait_until(lambda: ask(lab, question("leader"))[0].get("nodes") not in (None, [leader]))
+
+
+def test_a_command_or_a_resolver_that_is_not_there_is_told() -> None:
+    with Lab(nodes=1) as lab:
+        found = ask(
+            lab,
+            question("", "command", command=["/bin/echo", "n1 n1"]),
+            question("", "command", command=["/bin/sh", "-c", "echo nobody knows >&2; exit 3"]),
+            question("leader", "oracle"),
+        )
+    assert found[0]["nodes"] == ["n1"]
+    assert "exited with 3: nobody knows" in found[1]["error"]
+    assert "no resolver 'oracle'" in found[2]["error"]
