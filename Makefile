@@ -6,6 +6,7 @@
 SHELL := /bin/bash
 VENV ?= .venv
 export VENV
+unexport PYTHONDONTWRITEBYTECODE  # each daemon that a test starts would compile everything anew
 BIN := $(abspath $(VENV))/bin
 PYTEST := $(BIN)/python -m pytest -c trogdor/pyproject.toml -q
 SHARE := @tools/share

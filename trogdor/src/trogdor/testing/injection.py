@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from trogdor.client import Client, ClientError, Lease, Task
+from trogdor.client import Client, ClientError, Lease, Refused, Task
 from trogdor.wire.status import FaultStatus, read_statuses
 
 LONGEST_MS = 600_000
@@ -94,7 +94,7 @@ class Injection:
             error.add_note(str(remained))
 
     def start(self) -> None:
-        """Creates the task and waits until the fault is seen. Raises FaultDidNotTake, and ClientError when refused."""
+        """Creates the task and waits until the fault is seen. Raises FaultDidNotTake, also when it was refused."""
         self._lease = self._client.lease()
         self._lease.__enter__()
         try:
@@ -102,9 +102,11 @@ class Injection:
             self._client.create_task(self.task_id, self.spec, self._lease)
             self._wait(self._is_decided, TAKES_WITHIN_S, FaultDidNotTake)
             self._require_taken()
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(ClientError, FaultRemained):
                 self.stop()
+            if isinstance(error, Refused):
+                raise FaultDidNotTake(self._say("was refused", [str(error)])) from None
             raise
         starts = [status.seen_start_ms for status in self.statuses.values() if status.seen_start_ms is not None]
         asked = [status.asked_start_ms for status in self.statuses.values() if status.asked_start_ms is not None]

@@ -8,6 +8,8 @@ fault is left from another one, and a lab that is not clean is replaced.
 """
 
 import json
+import time
+import warnings
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,7 +60,7 @@ class Labs:
             return self._users_own(target)
         lab = self._labs.get((nodes, recipe))
         if lab is not None and (left := _unclean(lab.cluster)):
-            self._config.issue_config_time_warning(pytest.PytestWarning(f"the lab is replaced: {left}"), 2)
+            warnings.warn(pytest.PytestWarning(f"the lab is replaced: {left}"), stacklevel=2)
             self._labs.pop((nodes, recipe)).__exit__(None, None, None)
             lab = None
         if lab is None:
@@ -137,8 +139,6 @@ trogdor_lab, trogdor_fault = lab, fault
 
 
 def _offset_ms(client: Client) -> float:
-    import time
-
     before_ms = time.time() * 1000
     now_ms = float(client.uptime()["nowMs"])
     return now_ms - (before_ms + time.time() * 1000) / 2

@@ -33,7 +33,9 @@ def device_facts(spec: DegradedNetworkFaultSpec, scene: Scene) -> bool:
 
 def plan_device(spec: DegradedNetworkFaultSpec, scene: Scene, netem: bool, term: Term) -> Plan:
     """Upstream's: a rate and a delay for one device of this node."""
-    wanted = spec.node_specs[scene.node.name]
+    wanted = spec.node_specs.get(scene.node.name)
+    if wanted is None:
+        raise SpecError(f"nodeSpecs: nothing is asked for of node {scene.node.name}")
     if not wanted.network_device or wanted.latency_ms < 0 or wanted.rate_limit_kbit < 0:
         raise SpecError(
             f"nodeSpecs.{scene.node.name}: networkDevice is needed, and latencyMs and rateLimitKbit from 0 on"

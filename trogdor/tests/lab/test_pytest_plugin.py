@@ -1,0 +1,95 @@
+"""The pytest plugin, in pytest runs of its own: the ways for a test to end that it tells apart, and what it keeps."""
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("pytest_plugin")]
+
+INSTALLED = any(point.value == "trogdor.testing.plugin" for point in entry_points(group="pytest11"))
+PLUGIN = () if INSTALLED else ("-p", "trogdor.testing.plugin")
+
+ENDINGS = """
+import pytest
+from trogdor.testing import DidNotRecover, FaultDidNotTake, recovers
+
+@pytest.mark.lab(nodes=2)
+def test_seen_and_healed(lab, fault):
+    with fault.partition("n1", "n2") as cut:
+        assert cut.seen.late_ms >= 0
+    assert cut.healed.late_ms >= 0
+
+@pytest.mark.lab(nodes=2)
+def test_a_fault_that_finds_nothing_did_not_take(lab, fault):
+    with pytest.raises(FaultDidNotTake, match="no process matched"):
+        with fault.pause("n1", name="no-such-program"):
+            pytest.fail("entered")
+
+@pytest.mark.lab(nodes=2)
+def test_the_tests_own_exception_is_the_one_that_is_raised(lab, fault):
+    with fault.partition("n1", "n2"):
+        raise RuntimeError("the system lost a write")
+
+@pytest.mark.lab(nodes=2)
+def test_what_does_not_recover_says_so_with_the_timeline(lab, fault):
+    with fault.isolate("n1"):
+        pass
+    with pytest.raises(DidNotRecover, match="NetworkPartitionFaultSpec on n1 n2: seen"):
+        recovers(lambda: False, within="100ms")
+    assert recovers(lambda: True, within="60s") > 0
+
+@pytest.mark.lab(nodes=2)
+async def test_the_same_object_serves_async_tests(lab, fault):
+    async with fault.cut("n1", "n2", protocol="tcp") as cut:
+        assert cut.nodes == ["n2"]
+
+@pytest.mark.lab(nodes=2)
+def test_leaves_a_fault_behind(lab):
+    lab.client.create_task("left", {"class": "NoOpTaskSpec", "startMs": 0, "durationMs": 600_000})
+
+@pytest.mark.lab(nodes=2)
+def test_finds_a_clean_lab(lab):
+    assert not lab.client.tasks(state="RUNNING")
+"""
+
+NO_LAB = """
+import trogdor.testing.cluster as cluster
+from trogdor.lab import LabError
+
+def no_lab(**_):
+    raise LabError("no namespaces here: ask for them")
+
+cluster.Lab = no_lab
+"""
+
+
+def test_each_ending_is_told_apart_and_a_failure_keeps_what_explains_it(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(ENDINGS)
+    pytester.makeini("[pytest]\nasyncio_mode = auto")
+    run = pytester.runpytest_subprocess(*PLUGIN, "--trogdor-artifacts", "kept", timeout=300)
+    run.assert_outcomes(passed=6, failed=1)
+    run.stdout.fnmatch_lines_random(
+        [
+            "*RuntimeError: the system lost a write",
+            "*NetworkPartitionFaultSpec on n1 n2: seen at 0.000 s*healed at*",
+            "*the lab is replaced: task left*",
+        ]
+    )
+    (kept,) = (pytester.path / "kept").iterdir()
+    assert "the_tests_own_exception" in kept.name
+    (spec,) = json.loads((kept / "specs.json").read_text()).values()
+    assert spec["partitions"] == [["n1"], ["n2"]]
+    assert json.loads((kept / "events.json").read_text())
+    assert {path.name for path in Path(kept).glob("*.log")} == {"n1.agent.log", "n2.agent.log"}
+
+
+def test_where_there_can_be_no_lab_tests_are_skipped_or_fail_if_it_is_required(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(NO_LAB)
+    pytester.makepyfile("def test_needs_a_lab(lab): pass")
+    skipped = pytester.runpytest_subprocess(*PLUGIN, "-rs", timeout=120)
+    skipped.assert_outcomes(skipped=1)
+    skipped.stdout.fnmatch_lines(["*no lab here: no namespaces here: ask for them*"])
+    pytester.runpytest_subprocess(*PLUGIN, "--trogdor-require", timeout=120).assert_outcomes(errors=1)
