@@ -42,7 +42,8 @@ class Reports(Progress):
             self._stranger(agent, worker_id, shown)
             return
         phase = _PHASES[shown["state"]]
-        if phase is Phase.DONE and self._tried_again(agent, worker, shown):
+        never_started = shown.get("error") == EXPIRED and shown.get("startedMs", -1) < 0
+        if phase is Phase.DONE and never_started and self._starts_late(agent, worker):
             return
         if "status" in shown:
             worker.status = shown["status"]
@@ -54,11 +55,10 @@ class Reports(Progress):
             self._worker_advanced(worker, phase)
         self.advance(worker.task)
 
-    def _tried_again(self, agent: Agent, worker: Worker, shown: dict[str, Any]) -> bool:
+    def _starts_late(self, agent: Agent, worker: Worker) -> bool:
         """A worker for now whose agent was ready only after its end starts late: that is what "now" asks for."""
         task = worker.task
-        expired = shown.get("error") == EXPIRED and shown.get("startedMs", -1) < 0
-        if not (expired and task.is_for_now and worker.attempts < MOST_ATTEMPTS and task.state is not State.STOPPING):
+        if not task.is_for_now or worker.attempts >= MOST_ATTEMPTS or task.state is State.STOPPING:
             return False
         worker.attempts += 1
         worker.late_ns = 2 * (self.clock.boot_ns() - task.start_boot_ns)
@@ -114,8 +114,8 @@ class Reports(Progress):
             self.worker_failed(worker, "")
         elif now_ns < task.end_boot_ns:
             agent.ship(worker)
-        else:
-            self.worker_failed(worker, "worker expired")
+        elif not self._starts_late(agent, worker):
+            self.worker_failed(worker, EXPIRED)
 
     def worker_failed(self, worker: Worker, error: str) -> None:
         """A worker cannot be carried out; ``error`` is the task's."""
