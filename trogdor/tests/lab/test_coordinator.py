@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,10 @@ def now_ms() -> int:
     return int(time.time() * 1000)
 
 
+def is_armed(event: dict[str, Any], task_id: str) -> bool:
+    return event["type"] == "worker" and event["taskId"] == task_id and event["state"] == "ARMED"
+
+
 def done(client: Client, task_id: str) -> Task:
     return client.wait_for_done(task_id, DEADLINE_S)
 
@@ -109,10 +114,10 @@ def test_a_coordinator_killed_under_a_fault_finds_it_ended_on_time(running: Runn
 def test_a_coordinator_killed_before_the_instant_still_has_its_fault_carried_out(
     running: Running, client: Client
 ) -> None:
-    client.create_task("p", {**HALVES, "startMs": now_ms() + 4000, "durationMs": 1000})
-    until(lambda: client.events()[-1].get("state") == "ARMED")
+    client.create_task("ahead", {**HALVES, "startMs": now_ms() + 8000, "durationMs": 1000})
+    until(lambda: {event["node"] for event in client.events() if is_armed(event, "ahead")} == {"n1", "n2"})
     running.restart("coordinator")
-    task = done(running.client, "p")
+    task = done(running.client, "ahead")
     assert "error" not in task
     assert {status["verdict"] for status in task["status"].values()} <= {"seen"}
     assert running.whole()

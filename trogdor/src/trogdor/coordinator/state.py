@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic_core import to_json
+
 from trogdor.spec import Spec, parse
 
 Json = Any
@@ -191,4 +193,4 @@ class Task:
 
 def dump(value: Json) -> str:
     """JSON as upstream writes it: compact, keys in their order."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return to_json(value).decode()

@@ -76,7 +76,9 @@ class Tasks(Reports):
         margin_ns = self.margin_ns() + (EXPANDING_NS if is_composite(spec) else 0)
         earliest_ms = -(-(now_wall_ns + margin_ns) // NS_PER_MS)
         start_ms = max(spec.start_ms, earliest_ms)
-        effective = original.replace(f'"startMs":{spec.start_ms},', f'"startMs":{start_ms},', 1)
+        effective = original
+        if start_ms != spec.start_ms:
+            effective = original.replace(f'"startMs":{spec.start_ms},', f'"startMs":{start_ms},', 1)
         start_ns = now_ns + start_ms * NS_PER_MS - now_wall_ns
         return Task(
             seq=self.identity.next_task(),
@@ -86,7 +88,7 @@ class Tasks(Reports):
             start_boot_ns=start_ns,
             end_boot_ns=start_ns + spec.duration_ms * NS_PER_MS,
             lease=lease,
-            _spec=spec.at(start_ms),
+            _spec=spec if start_ms == spec.start_ms else spec.at(start_ms),
         )
 
     def _make_composite(self, task: Task) -> None:
