@@ -99,9 +99,8 @@ def measure(found: dict[str, Path], runs: int, only: str) -> Iterator[tuple[str,
 
 def print_row(name: str, threads: str, medians: dict[str, float]) -> None:
     native = medians["native"]
-    cells = [
-        f"{value:.1f} ({value / native:.1f}×)" if name != "native" else f"{value:.1f}" for value in medians.values()
-    ]
+    others = [value for contender, value in medians.items() if contender != "native"]
+    cells = [f"{native:.1f}", *(f"{value:.1f} ({value / native:.1f}×)" for value in others)]
     print(f"| {name} | {threads} | {' | '.join(cells)} |", flush=True)
 
 

@@ -33,11 +33,11 @@ impl Fs {
         if self.keeps(node) { self.undo.keep_data(node, offset, length) } else { Ok(()) }
     }
 
-    /// After a name was made.
-    pub(super) fn name_made(&self, dir: &Arc<Node>, name: &OsStr, node: &Arc<Node>) {
+    /// After a name was made, for a file that is `new` or was there before.
+    pub(super) fn name_made(&self, dir: &Arc<Node>, name: &OsStr, node: &Arc<Node>, new: bool) {
         if self.keeps_name(dir, name) {
             self.undo.made(dir, name);
-            if node.is_regular() {
+            if new && node.is_regular() {
                 self.undo.keep_new_file(node);
             }
         }

@@ -58,10 +58,10 @@ impl Fs {
         }
     }
 
-    fn made(&self, head: &InHeader, name: &OsStr) -> Sys<Answer> {
+    fn made(&self, head: &InHeader, name: &OsStr, new: bool) -> Sys<Answer> {
         let parent = self.nodes.get(head.nodeid)?;
         let (node, stat) = self.find(&parent, name)?;
-        self.name_made(&parent, name, &node);
+        self.name_made(&parent, name, &node, new);
         Answer::of(&self.entry(&node, &stat))
     }
 
@@ -70,7 +70,7 @@ impl Fs {
         let acting = ActingAs::new(head.uid, head.gid);
         sys::symlink_at(target, parent.fd(), name)?;
         drop(acting);
-        self.made(head, name)
+        self.made(head, name, true)
     }
 
     pub(super) fn mknod(&self, head: &InHeader, arg: &abi::MknodIn, name: &OsStr) -> Sys<Answer> {
@@ -78,7 +78,7 @@ impl Fs {
         let acting = ActingAs::new(head.uid, head.gid);
         with_umask(arg.umask, || sys::mknod_at(parent.fd(), name, arg.mode, arg.rdev))?;
         drop(acting);
-        self.made(head, name)
+        self.made(head, name, true)
     }
 
     pub(super) fn mkdir(&self, head: &InHeader, arg: &abi::MkdirIn, name: &OsStr) -> Sys<Answer> {
@@ -86,7 +86,7 @@ impl Fs {
         let acting = ActingAs::new(head.uid, head.gid);
         with_umask(arg.umask, || sys::mkdir_at(parent.fd(), name, arg.mode))?;
         drop(acting);
-        self.made(head, name)
+        self.made(head, name, true)
     }
 
     pub(super) fn create(&self, head: &InHeader, arg: &abi::CreateIn, name: &OsStr) -> Sys<Answer> {
@@ -98,7 +98,7 @@ impl Fs {
         drop(acting);
         let (node, stat) = self.adopt(sys::reopen(fd.as_fd(), libc::O_PATH)?, &parent, name)?;
         if !was_there {
-            self.name_made(&parent, name, &node);
+            self.name_made(&parent, name, &node, true);
         }
         self.opened_new(node, &stat, fd, arg)
     }
@@ -135,7 +135,7 @@ impl Fs {
         let parent = self.parent(head.nodeid, name)?;
         let node = self.nodes.get(oldnode)?;
         sys::link_fd(node.fd(), parent.fd(), name)?;
-        let made = self.made(head, name);
+        let made = self.made(head, name, false);
         self.renamed(&node, turn);
         made
     }
