@@ -52,7 +52,7 @@ def test_leaves_a_fault_behind(lab):
 
 @pytest.mark.lab(nodes=2)
 def test_finds_a_clean_lab(lab):
-    assert not lab.client.tasks(state="RUNNING")
+    assert not lab.client.tasks()
 """
 
 NO_LAB = """

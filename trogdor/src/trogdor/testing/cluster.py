@@ -73,6 +73,10 @@ def start_recipe(name: str, lab: Lab) -> Any:
 
 
 def leftovers(cluster: Cluster) -> list[str]:
-    """What is in force on the cluster although no test runs: one line a fault."""
-    tasks = cluster.client.tasks(state="RUNNING") | cluster.client.tasks(state="STOPPING")
-    return [f"task {task_id} ({task['spec']['class']}) is {task['state']}" for task_id, task in tasks.items()]
+    """What is in force on the cluster, or will be, although no test runs: one line a task."""
+    tasks = cluster.client.tasks()
+    return [
+        f"task {task_id} ({task['spec']['class']}) is {task['state']}"
+        for task_id, task in tasks.items()
+        if task["state"] != "DONE"
+    ]
