@@ -61,5 +61,18 @@ test-kibosh: setup
 test-kafka: setup
 	$(SHARE) kafka 480 $(PYTEST) trogdor/tests/kafka
 
+bench: setup
+	@for part in coordinator agent lag lab_nodes lab_partition schedule; do \
+	  echo; PYTHONPATH=trogdor/src:trogdor/tests $(BIN)/python bench/$$part.py || exit 1; done
+
+bench-kibosh: setup
+	@$(MAKE) --no-print-directory -C kibosh bench PYTHON=$(BIN)/python
+
+bench-kafka: setup
+	@$(BIN)/python bench/kafka.py
+
+demo-kafka: setup
+	@$(BIN)/python -m trogdor demo-kafka
+
 clean:
 	rm -rf .venv .setup trogdor/dist kibosh/target kibosh/python/kibosh/_native.abi3.so
