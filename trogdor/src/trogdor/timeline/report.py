@@ -58,7 +58,7 @@ def _head(title: str, tasks: Mapping[str, Any], timeline: Timeline, now_ms: floa
     seeds = [
         f"seed {task['spec']['seed']}, format version {task['spec'].get('formatVersion', 1)}"
         for task in tasks.values()
-        if "seed" in task["spec"]
+        if ".schedule." in task["spec"]["class"] and "seed" in task["spec"]
     ]
     errors = [f"{task_id}: {task['error']}" for task_id, task in tasks.items() if task.get("error")]
     bad = [mark.text for mark in timeline.marks if mark.bad]
