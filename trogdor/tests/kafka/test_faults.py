@@ -65,6 +65,23 @@ def test_a_suspended_controller_is_replaced_and_no_acknowledged_message_is_lost(
     assert ledger.lost() == []
 
 
+def test_a_controller_that_is_followed_is_suspended_where_it_moves_to(cluster: tuple[Lab, Kafka]) -> None:
+    lab, kafka = cluster
+    until(lambda: all_in_sync(lab), "every replica is in sync")
+    named = {"bootstrapServers": kafka.bootstrap, "follow": True}
+    with fault(lab, "followed", "ControllerSuspendFaultSpec", **named) as children:
+
+        def suspended() -> list[str]:
+            found = lab.client().children("followed").values()
+            return [name for child in found for name in child["spec"]["nodeNames"]]
+
+        until(lambda: len(suspended()) == 2, "the next controller is suspended too")
+        assert suspended()[0] == children[0]["nodeNames"][0]
+        assert len(set(suspended())) == 2
+    until(lambda: controller(lab, kafka).get("nodes"), "there is a controller again")
+    until(lambda: all_in_sync(lab), "every replica is in sync again")
+
+
 def test_followers_cut_off_from_the_leader_fall_out_of_sync_and_come_back(cluster: tuple[Lab, Kafka]) -> None:
     lab, kafka = cluster
     until(lambda: all_in_sync(lab), "every replica is in sync")
