@@ -86,6 +86,7 @@ def test_postgresqls_primary_and_replica_are_who_they_are() -> None:
             hba.write("host all all all trust\nhost replication all all trust\n")
         with open(primary.path(f"{data}/postgresql.conf"), "a") as conf:
             conf.write("listen_addresses = '*'\nunix_socket_directories = ''\nfsync = off\n")
+            conf.write("dynamic_shared_memory_type = mmap\n")  # what is in /dev/shm would stay
         start = ("-D", data, "-w", "-t", "100", "-l", "/mnt/postgresql/log", "start")
         as_postgres(primary, "pg_ctl", *start)
         as_postgres(replica, "pg_basebackup", "-h", "n2", "-U", "postgres", "-D", data, "-R", "-c", "fast", "--no-sync")
