@@ -9,11 +9,21 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 
 
 def parse_duration_ms(text: str) -> int:
-    """``500ms``, ``30s``, ``5m``, ``1h30m`` in ms. Raises ValueError that says what is wanted."""
+    """``500ms``, ``30s``, ``5m``, ``1h30m`` in whole ms. Raises ValueError that says what is wanted."""
+    return round(parse_delay_ms(text))
+
+
+def parse_delay_ms(text: str) -> float:
+    """The same, and fractions of a ms: ``0.5ms``. Raises ValueError that says what is wanted."""
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{text!r} is no duration: write 500ms, 30s, 5m or 1h30m")
-    return round(sum(float(number) * _UNIT_MS[unit] for number, unit in parts))
+    return whole(sum(float(number) * _UNIT_MS[unit] for number, unit in parts))
+
+
+def whole(number: float) -> float:
+    """The number as JSON should show it: an int where it is one."""
+    return int(number) if number.is_integer() else number
 
 
 def parse_instant_ms(text: str) -> int:

@@ -1,5 +1,6 @@
 """Options that the commands which make a task share."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -27,6 +28,46 @@ Detach = Annotated[
 Print = Annotated[bool, typer.Option("--print", help="Print the spec's JSON and do nothing.")]
 TaskId = Annotated[str | None, typer.Option("--id", metavar="ID", help="The task's id; one is made up unless given.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, and no progress.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of the random choices.")]
+
+
+def read(given: Mapping[str, tuple[str | None, Callable[[str], Any]]]) -> dict[str, Any]:
+    """The values of the options that were given: option → its text and what reads it.
+
+    Raises Failure with every problem.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for option, (text, parse) in given.items():
+        try:
+            if text is not None:
+                values[option] = parse(text)
+        except ValueError as error:
+            problems.append(f"{option}: {error}")
+    if problems:
+        raise Failure(ExitCode.BAD_USAGE, "\n  ".join(problems))
+    return values
+
+
+def refuse_invalid(spec: dict[str, Any], named: Mapping[str, str]) -> None:
+    """Raises Failure with every problem of a spec's fields. ``named``: a field → the option it came from."""
+    from pydantic import ValidationError
+
+    from trogdor.spec import parse
+
+    def said(path: tuple[int | str, ...], message: str) -> str:
+        option = next((named[str(part)] for part in path if part in named), ".".join(map(str, path)))
+        return f"{option}: {message.removeprefix('Value error, ')}"
+
+    try:
+        parse(spec)
+    except ValidationError as error:
+        problems = dict.fromkeys(
+            said(detail["loc"], detail["msg"])
+            for detail in error.errors()
+            if detail["type"] != "too_short" or error.error_count() == 1  # a list whose items were refused
+        )
+        raise Failure(ExitCode.BAD_USAGE, "\n  ".join(problems)) from None
 
 
 @dataclass(frozen=True)
@@ -42,23 +83,14 @@ class When:
         """Reads ``--for``, ``--in`` and ``--at``. Raises Failure with every problem."""
         if later is not None and at is not None:
             raise Failure(ExitCode.BAD_USAGE, "--in and --at: give one of them")
-        problems: list[str] = []
-
-        def value(option: str, text: str | None, parse: Any) -> int | None:
-            try:
-                return None if text is None else int(parse(text))
-            except ValueError as error:
-                problems.append(f"{option}: {error}")
-                return None
-
-        when = cls(
-            value("--for", duration, parse_duration_ms),
-            value("--in", later, parse_duration_ms),
-            value("--at", at, parse_instant_ms),
+        values = read(
+            {
+                "--for": (duration, parse_duration_ms),
+                "--in": (later, parse_duration_ms),
+                "--at": (at, parse_instant_ms),
+            }
         )
-        if problems:
-            raise Failure(ExitCode.BAD_USAGE, "\n  ".join(problems))
-        return when
+        return cls(values.get("--for"), values.get("--in"), values.get("--at"))
 
     def put_into(self, spec: dict[str, Any], now_ms: int) -> dict[str, Any]:
         """The spec with its ``startMs`` and ``durationMs``; what the command line says goes before what it says.

@@ -23,6 +23,12 @@ class Protocol(enum.StrEnum):
     ICMP = "icmp"
 
 
+Ports = Annotated[
+    str | None, typer.Option("--ports", help="Only these ports of the receiving end: 9092 or 9092-9094,2181.")
+]
+OnlyProtocol = Annotated[Protocol, typer.Option("--protocol", help="Only these packets; tcp when --ports is given.")]
+
+
 class Shape(enum.StrEnum):
     """A partition of all the nodes given, or of all there are."""
 
@@ -46,12 +52,8 @@ def command(
     one_way: Annotated[
         bool, typer.Option("--one-way", help="Only what the first group sends to the second is lost.")
     ] = False,
-    ports: Annotated[
-        str | None, typer.Option("--ports", help="Only these ports of the receiving end: 9092 or 9092-9094,2181.")
-    ] = None,
-    protocol: Annotated[Protocol, typer.Option("--protocol", help="Only these packets; tcp when --ports is given.")] = (
-        Protocol.ANY
-    ),
+    ports: Ports = None,
+    protocol: OnlyProtocol = Protocol.ANY,
     new_only: Annotated[bool, typer.Option("--new-only", help="Established connections go on.")] = False,
     reject: Annotated[bool, typer.Option("--reject", help="Tell the sender at once, where drop lets it wait.")] = False,
     cut_control: Annotated[
@@ -155,12 +157,12 @@ def split(ends: list[str]) -> list[list[str]]:
     for end in ends:
         if end == "/":
             groups.append([])
-        elif "/" in end and not _is_network(end.removeprefix("!")):
+        elif "/" in end and not is_network(end.removeprefix("!")):
             raise Failure(ExitCode.BAD_USAGE, f"{end}: put spaces around the /")
         else:
             groups[-1].append(end)
     if not all(groups):
-        raise Failure(ExitCode.BAD_USAGE, "an end is missing on one side of /: trogdor partition n1 / n2 n3")
+        raise Failure(ExitCode.BAD_USAGE, "an end is missing on one side of /: write n1 / n2 n3")
     named = [end for group in groups for end in group]
     repeated = sorted({end for end in named if named.count(end) > 1})
     if repeated:
@@ -168,9 +170,13 @@ def split(ends: list[str]) -> list[list[str]]:
     return groups
 
 
-def link_terms(ports: str | None, protocol: Protocol, *, new_only: bool, reject: bool) -> dict[str, Any]:
-    """What the links say beside their ends; empty for a whole partition."""
+def link_terms(
+    ports: str | None, protocol: Protocol, *, new_only: bool = False, reject: bool = False
+) -> dict[str, Any]:
+    """What the links say beside their ends; empty for a whole partition. Raises Failure for ports of ICMP."""
     terms: dict[str, Any] = {}
+    if ports and protocol is Protocol.ICMP:
+        raise Failure(ExitCode.BAD_USAGE, "--ports: icmp has none, --protocol tcp or udp is wanted")
     if ports:
         terms["ports"] = [port.strip() for port in ports.split(",")]
         protocol = Protocol.TCP if protocol is Protocol.ANY else protocol
@@ -192,10 +198,11 @@ def agent_nodes(target: str | None) -> list[str]:
 
 
 def _may_be_node(end: str) -> bool:
-    return not end.startswith("!") and "." not in end and not _is_network(end)
+    return not end.startswith("!") and "." not in end and not is_network(end)
 
 
-def _is_network(end: str) -> bool:
+def is_network(end: str) -> bool:
+    """Whether an end is an address or a CIDR: surely no node."""
     try:
         ipaddress.ip_network(end, strict=False)
     except ValueError:
