@@ -80,7 +80,7 @@ def _asked_against_actual(timeline: Timeline) -> str:
     bars = sorted(timeline.bars, key=lambda bar: (bar.asked_start_ms, bar.task, bar.node))
     rows = [_row(bar, timeline.begin_ms) for bar in bars[:MAX_ROWS]]
     late = [bar.start_ms - bar.asked_start_ms for bar in bars if bar.start_ms is not None]
-    healed = [bar.end_ms - bar.asked_end_ms for bar in bars if bar.end_ms is not None and bar.seen_gone]
+    healed = [bar.end_ms - bar.asked_end_ms for bar in bars if bar.end_ms is not None and _ran_its_time(bar)]
     figures = [f"{name}: {_spread(values)}" for name, values in (("late", late), ("healed late", healed)) if values]
     head = ("Task", "What", "Node", "Asked at", "for", "Began", "Ended", "Outcome")
     cut = f"<p>The first {MAX_ROWS} of {len(bars)}.</p>" if len(bars) > MAX_ROWS else ""
@@ -89,7 +89,7 @@ def _asked_against_actual(timeline: Timeline) -> str:
 
 def _row(bar: Bar, begin_ms: float) -> list[str]:
     began = "" if bar.start_ms is None else f"{bar.start_ms - bar.asked_start_ms:+.1f} ms"
-    ended = "" if bar.end_ms is None or not bar.seen_gone else f"{bar.end_ms - bar.asked_end_ms:+.1f} ms"
+    ended = _ended(bar)
     kind = "bad" if bar.outcome in BAD else "unsure" if bar.outcome == "unverified" else ""
     outcome = f"{bar.outcome}{f': {bar.note}' if bar.note else ''}"
     cells = [
@@ -97,6 +97,19 @@ def _row(bar: Bar, begin_ms: float) -> list[str]:
         f"{(bar.asked_end_ms - bar.asked_start_ms) / 1000:.3f} s", began, ended,
     ]  # fmt: skip
     return [*map(escape, cells), f'<span class="{kind}">{escape(outcome)}</span>']
+
+
+def _ended(bar: Bar) -> str:
+    if bar.end_ms is None or bar.start_ms is None or not bar.seen_gone:
+        return ""
+    if _ran_its_time(bar):
+        return f"{bar.end_ms - bar.asked_end_ms:+.1f} ms"
+    return f"{bar.undone_by or 'ended'} after {(bar.end_ms - bar.start_ms) / 1000:.3f} s"
+
+
+def _ran_its_time(bar: Bar) -> bool:
+    """Whether it was seen to end, and by its own time: for all else there is no lateness."""
+    return bar.seen_gone and bar.undone_by in ("", "end", "kernel", "warden") and (bar.end_ms or 0) >= bar.asked_end_ms
 
 
 def _spread(values: list[float]) -> str:

@@ -11,6 +11,7 @@ from trogdor.timeline.model import BAD, Bar, Outcome, Rate, Timeline
 ROW, GAP, AXIS, LEFT, RIGHT, RATE = 18, 10, 40, 110, 14, 56
 """Heights and widths in pixels: a row of a lane, the space between lanes, the axis, the margins, a rate's strip."""
 
+CHARACTER = 6.5
 NARROW = 3.0
 """Bars less wide than this, in pixels, are taken together with their neighbours."""
 
@@ -36,7 +37,8 @@ STYLE = """
 .tl .hatch{stroke:var(--bad);stroke-width:3}.tl .hatch-ground{fill:var(--bg)}
 .tl .bar text{fill:#fff;font-size:11px;pointer-events:none}.tl .bar.planned text,.tl .bar.armed text,
 .tl .bar.bad text{fill:var(--fg)}
-.tl .bar.bad text,.tl .bar.unverified text{fill:var(--fg);stroke:var(--bg);stroke-width:4px;paint-order:stroke}
+.tl .bar text.beyond,.tl .bar.bad text,.tl .bar.unverified text{fill:var(--fg);
+stroke:var(--bg);stroke-width:4px;paint-order:stroke}
 .tl .mark{stroke:var(--soft);stroke-width:1.5}.tl .mark.bad{stroke:var(--bad)}
 .tl .mark-text.bad{fill:var(--bad);font-weight:600}.tl .now{stroke:var(--rate);stroke-width:1.5}
 .tl .rate{fill:none;stroke:var(--rate);stroke-width:1.5}.tl .bar:focus{outline:none}
@@ -130,20 +132,25 @@ def _bar(placed: Placed, scale: _Scale, top: int) -> str:
     bar, y = placed.bar, top + placed.row * ROW
     left, width = scale.clipped(bar.asked_start_ms, bar.asked_end_ms)
     bad = " bad" if bar.outcome in BAD else ""
-    actual, text_left = "", left
+    actual, text_left, filled = "", left, 0.0
     if (span := _filled(placed)) is not None:
         x, w = scale.clipped(*span)
-        text_left = max(left, x)
+        text_left, filled = max(left, x), w
         guess = "" if bar.start_ms is not None or bar.outcome != "unverified" else " guess"
         actual = f'<rect class="actual{guess}" x="{x}" y="{y + 3}" width="{w}" height="{ROW - 6}"/>'
-    room = int((left + width - text_left) / 6.5) - 1
-    label = f'<text x="{text_left + 4}" y="{y + 13}">{escape(_cut(bar.what, room))}</text>' if room > 3 else ""
+    room = int((left + width - text_left) / CHARACTER) - 1
+    label = _label(_cut(bar.what, room), text_left + 4, y + 13, filled) if room > 3 else ""
     words = escape(say(bar))
     return (
         f'<g class="bar {bar.outcome.replace(" ", "-")}{bad}" role="listitem" tabindex="-1" '
         f'data-task="{escape(bar.task)}" aria-label="{words}"><title>{words}</title>'
         f'<rect class="asked" x="{left}" y="{y + 1.5}" width="{width}" height="{ROW - 3}"/>{actual}{label}</g>'
     )
+
+
+def _label(words: str, x: float, y: int, filled: float) -> str:
+    beyond = ' class="beyond"' if filled < CHARACTER * len(words) + 4 else ""
+    return f'<text x="{x}" y="{y}"{beyond}>{escape(words)}</text>'
 
 
 def _filled(placed: Placed) -> tuple[float, float] | None:

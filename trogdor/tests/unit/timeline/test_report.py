@@ -71,3 +71,10 @@ def test_a_workloads_rates_are_told_before_during_and_after_each_fault() -> None
     assert "ProcessPause, p1 load n2 100 / 100 / 100 0 / 0 / 0 50 / 50 / 50" in words(
         report(both, events, TOPOLOGY, now_ms=31_000)
     )
+
+
+def test_a_fault_stopped_before_its_time_is_not_told_as_early_healing() -> None:
+    stopped = {**FAULT, "seenEndMs": 10_501.5, "undoneBy": "stop"}
+    said = words(report(tasks(status=stopped, cancelled=True), [], TOPOLOGY, now_ms=30_000))
+    assert "stop after 0.500 s" in said
+    assert "healed late" not in said

@@ -270,7 +270,7 @@ const start = async () => {
   const { seq, nowMs } = await send("GET", "/page/span")
   view.offset = nowMs - Date.now()
   for (const [id, task] of Object.entries((await send("GET", "/coordinator/tasks")).tasks ?? {})) tasks.set(id, task)
-  rows(); nodes(); draw(); listen(seq)
+  rows(); nodes(); draw(); listen(Math.max(0, seq - 30))
   setInterval(() => { if (view.live && !document.hidden) draw() }, 1000)
   setInterval(() => { if (!document.hidden) nodes().catch(() => {}) }, 5000)
   window.addEventListener("resize", draw)
