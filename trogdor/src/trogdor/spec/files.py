@@ -70,7 +70,9 @@ class FilesFaultSpec(Spec):
     glob: StrictStr = Field("", max_length=4096, description="Only paths that match; ** crosses directories.")
     fraction: Share | None = Field(None, description="The chance of each call; all of them unless told.")
     count: StrictInt | None = Field(None, ge=1, description="At so many calls, and no more.")
-    nth: StrictInt | None = Field(None, ge=1, description="From the n-th call on, counted from 1.")
+    nth: StrictInt | None = Field(
+        None, ge=1, description="At the n-th call, counted from 1; with count: from that one on."
+    )
     seed: StrictInt = Field(0, description="Of the random choices.")
 
     def target_nodes(self, topology: Topology) -> list[str]:

@@ -99,6 +99,11 @@ def test_the_originals_list_gets_our_fault_behind_others_and_loses_only_ours(tmp
     assert resource.observe(mount) == [theirs]
 
 
+def test_the_original_takes_what_it_knows_of_our_own_specs(tmp_path: Path) -> None:
+    (claim,) = plan("FilesUnwritableFaultSpec", Mount(False, "")).claims
+    OriginalKibosh(Place.here(), "n1").prepare([Claim("1/x", "kibosh-c", str(original(tmp_path)), claim.want, TERM)])
+
+
 def test_the_original_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     mount = str(original(tmp_path))
     claim = Claim("1/x", "kibosh-c", mount, {"type": "bit_flip", "glob": "*"}, TERM)

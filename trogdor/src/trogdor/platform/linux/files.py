@@ -129,7 +129,7 @@ def plan_lose(asked: spec.LoseUnsyncedWritesFaultSpec, scene: Scene, mount: Moun
 def _common(asked: spec.FilesFaultSpec) -> dict[str, Json]:
     given = {
         "prefix": asked.prefix, "suffix": asked.suffix, "glob": asked.glob or None, "fraction": asked.fraction,
-        "count": asked.count, "nth": asked.nth, "seed": asked.seed,
+        "count": asked.count, "nth": asked.nth, "seed": asked.seed or None,
     }  # fmt: skip
     return {key: value for key, value in given.items() if value is not None}
 
