@@ -1,5 +1,6 @@
 # make demo: on a fresh machine, installs what is missing, builds, and runs the main job on a real cluster.
-# make test: the same set-up, then every test. Parts of it: test-unit, test-lab, test-java, test-kibosh, test-kafka.
+# make test: the same set-up, then every test. Parts of it: test-unit, test-lab, test-java, test-kibosh, test-kafka,
+# test-ducktape.
 # make lint: format, ruff, mypy, the layers, Rust's clippy. make docs: what is made from the code.
 # make bench, bench-kibosh, bench-kafka: the tables. make demo-kafka: the active controller suspended under load.
 
@@ -13,7 +14,7 @@ SHARE := @tools/share
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-kafka lint docs test test-unit test-lab test-java test-kibosh test-kafka test-examples \
-	bench bench-kibosh bench-kafka clean
+	test-ducktape bench bench-kibosh bench-kafka clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -74,5 +75,8 @@ bench-kafka: setup
 demo-kafka: setup
 	@$(BIN)/python -m trogdor demo-kafka
 
+test-ducktape: setup
+	$(SHARE) ducktape 600 tools/test-ducktape
+
 clean:
-	rm -rf .venv .setup trogdor/dist kibosh/target kibosh/python/kibosh/_native.abi3.so
+	rm -rf .venv .venv-ducktape .setup trogdor/dist kibosh/target kibosh/python/kibosh/_native.abi3.so

@@ -313,3 +313,21 @@ def run_on_all(
     if failed:
         said = ", ".join(f"{node} with {code}" for node, code in failed.items())
         raise Failure(ExitCode.CHECK_FAILED, f"the program failed: on {said}")
+
+
+@app.command("ducktape", context_settings=_PASS_ON)
+def run_ducktape(
+    arguments: Annotated[list[str], typer.Argument(help="Test files or directories, and ducktape's own options.")],
+    nodes: Annotated[int, typer.Option(help="How many nodes.", min=1, max=250)] = 4,
+    python: Annotated[str | None, typer.Option(help="The Python that has ducktape; this one if absent.")] = None,
+) -> None:
+    """Runs ducktape's system tests on the nodes of a new lab, by ssh; needs root. Takes ducktape's own options too.
+
+    The exit code is ducktape's; its results are below ./results. The lab is gone when it ends, in whatever way.
+    """
+    from trogdor.ducktape import launch
+
+    try:
+        launch.run(arguments, nodes, python or sys.executable)
+    except launch.NoDucktape as error:
+        raise Failure(ExitCode.IMPOSSIBLE, str(error)) from None

@@ -1,0 +1,1 @@
+"""Tests that ducktape runs; a package, because ducktape looks for nothing else in a directory."""
