@@ -42,8 +42,13 @@ class JournalUnreadable(Exception):
     """The journal cannot be read; the message names the command that heals by hand."""
 
 
+HELD: set[int] = set()
+"""The locks that this process holds, as descriptors. A short-lived program that changes the node inherits them
+(``pass_fds``), so that nobody undoes what a killed agent began before the last of its programs has ended."""
+
+
 class Lock:
-    """Holds a journal's directory: taken by its holder itself, never inherited, gone when the holder is."""
+    """Holds a journal's directory: taken by its holder itself, gone when the holder and its short programs are."""
 
     def __init__(self, directory: Path) -> None:
         self._fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -55,11 +60,13 @@ class Lock:
             raise JournalLocked(f"{directory} is held by process {holder}: one agent a node name") from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        HELD.add(self._fd)
         os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
         """A forked child must not keep the lock when its parent dies."""
         if self._fd >= 0:
+            HELD.discard(self._fd)
             os.close(self._fd)
             self._fd = -1
 

@@ -7,6 +7,7 @@ step is one ``apply`` with other claims, and each can be the last one of this pr
 import contextlib
 import os
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ __all__ = ["JournalLocked", "JournalUnreadable", "Ledger", "Watcher", "boot_ns"]
 
 _ROOM_PER_CLAIM = 400
 """Bytes kept free for each live claim, so that recording its firing and its end never begins a new turn."""
+
+LOCKED_S = 2.0
+"""How long an opening ledger waits for the lock of its journal."""
 
 
 class Watcher(Protocol):
@@ -55,7 +59,7 @@ class Ledger:
         """Use ``Ledger.open``."""
         self.site = site
         self._watcher = watcher
-        self._lock = Lock(site.directory)
+        self._lock = _lock(site.directory)
         try:
             self._journal = Journal(site.directory)
             self.epoch = Books(self._journal.records).epoch + 1
@@ -331,3 +335,15 @@ def _as_the_kernel_did(undone: Undone, ends_ns: Sequence[int | None]) -> Undone:
     if known and len(known) == len(ends_ns) and max(known) <= undone.at_ns:
         return Undone(max(known), "kernel", undone.left_alone, undone.failed)
     return undone
+
+
+def _lock(directory: Path) -> Lock:
+    """A journal's lock; a warden that undoes, or a program that a killed agent left, may hold it for a moment."""
+    deadline = time.monotonic() + LOCKED_S
+    while True:
+        try:
+            return Lock(directory)
+        except JournalLocked:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)

@@ -1,12 +1,13 @@
 """The journal: torn tails, turns, growth, and what undoing needs of the disk."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from trogdor.claim import journal as journals
-from trogdor.claim.journal import Journal, JournalUnreadable, read
+from trogdor.claim.journal import HELD, Journal, JournalLocked, JournalUnreadable, Lock, read
 from trogdor.claim.model import CannotInject
 
 FIRST = {"op": "open", "epoch": 1}
@@ -88,3 +89,15 @@ def test_a_disk_without_room_for_more_claims_refuses_them(journal: Journal, monk
         journal.start([{"op": "claims", "text": "x" * 10_000}], grow=True)
     assert journal.append({"op": "goes on"})
     assert read(journal.directory)[1] == [FIRST, {"op": "fits"}, {"op": "goes on"}]
+
+
+def test_a_program_that_changes_the_node_holds_the_lock_until_it_ends(tmp_path: Path) -> None:
+    lock = Lock(tmp_path)
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, pass_fds=tuple(HELD)) as program:
+        lock.release()
+        with pytest.raises(JournalLocked):
+            Lock(tmp_path)
+        assert program.stdin is not None
+        program.stdin.close()
+        program.wait(30)
+    Lock(tmp_path).release()

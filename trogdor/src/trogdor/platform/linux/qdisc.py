@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from trogdor.claim.journal import HELD
 from trogdor.claim.model import CannotInject, Claim, Json, Net, Trouble
 from trogdor.claim.resource import Resource
 
@@ -96,8 +97,9 @@ class Qdisc(Resource):
     def _tc(self, arguments: list[str], text: str = "") -> "subprocess.CompletedProcess[str]":
         with self.place.entered():
             return subprocess.run(
-                ["tc", *arguments], input=text, capture_output=True, text=True, timeout=COMMAND_S, check=False
-            )
+                ["tc", *arguments], input=text, capture_output=True, text=True, timeout=COMMAND_S, check=False,
+                pass_fds=tuple(HELD),
+            )  # fmt: skip
 
     def _root(self, device: str) -> Mapping[str, Any] | None:
         done = self._tc(["-j", "qdisc", "show", "dev", device])

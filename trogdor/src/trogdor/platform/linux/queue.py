@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from trogdor.claim.journal import HELD
 from trogdor.claim.model import CannotInject, Claim, Json, Net, Trouble
 from trogdor.claim.place import Place
 from trogdor.claim.resource import Resource
@@ -101,8 +102,9 @@ class PacketQueue(Resource):
         with self.place.entered():
             try:
                 return subprocess.run(
-                    command, input=text, capture_output=True, text=True, timeout=COMMAND_S, check=False
-                )
+                    command, input=text, capture_output=True, text=True, timeout=COMMAND_S, check=False,
+                    pass_fds=tuple(HELD),
+                )  # fmt: skip
             except (OSError, subprocess.TimeoutExpired) as error:
                 return subprocess.CompletedProcess(command, 127, "", str(error))
 
