@@ -14,7 +14,7 @@ SHARE := @tools/share
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-kafka lint docs test test-unit test-lab test-java test-kibosh test-kafka test-examples \
-	test-ducktape bench bench-kibosh bench-kafka clean
+	test-ducktape bench bench-kibosh bench-kafka bench-kill clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -71,6 +71,9 @@ bench-kibosh: setup
 
 bench-kafka: setup
 	@$(BIN)/python bench/kafka.py
+
+bench-kill: setup
+	@PYTHONPATH=trogdor/src:trogdor/tests $(BIN)/python bench/kill.py 100
 
 demo-kafka: setup
 	@$(BIN)/python -m trogdor demo-kafka

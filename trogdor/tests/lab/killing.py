@@ -1,0 +1,423 @@
+"""Faults on many nodes at once, and those who carry them out killed or stopped at random moments.
+
+Used by ``bench/kill.py``. What is left is looked for without the code that injects. How late
+something was undone is measured to the next look (some tens of ms), and only printed.
+"""
+
+import random
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from lab.seeing import Listener, reach
+from trogdor.client import Client, ClientError
+from trogdor.lab import Lab, Node, traces
+from trogdor.lab.daemons import AGENT_PORT
+from trogdor.lab.http import answers
+from trogdor.lab.node import NodeProcess
+
+LEAD_MS = 1000
+"""How far ahead of its instant a fault is asked for."""
+LASTS_MS = 1200
+FOR_EVER_MS = 600_000
+BEFORE_MS, AFTER_MS = 300, 200
+"""A daemon is struck from so long before the fault's instant until so long after its end."""
+AROUND_MS = 20
+GONE_S = 20.0
+"""How long what is to be undone may take; what is measured is far less."""
+DONE_S = 90.0
+LOOK_S = 0.05
+
+AGENT_STRIKES = ("agent killed", "agent stopped")
+BOTH_STRIKES = ("agent and warden killed", "agent and warden stopped")
+USER_STRIKES = ("task stopped", "task destroyed")
+COORDINATOR_STRIKES = ("coordinator killed", "coordinator stopped")
+STRIKES = (*AGENT_STRIKES, *BOTH_STRIKES, *USER_STRIKES, *COORDINATOR_STRIKES)
+
+
+@dataclass
+class Case:
+    """Three faults on one node, and what became of them."""
+
+    strike: str
+    node: str
+    name: str
+    start_ms: int
+    lasts_ms: int
+    errors: dict[str, str] = field(default_factory=dict)
+    """Task → the error it ended with; empty where it had none."""
+    gone_ms: float | None = None
+    """How long after the fault's end, or the strike where that was later, nothing was left that had to be gone."""
+    rest_ms: float | None = None
+    """Where the next agent has to undo something: how long after its first answer all was gone."""
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """Fault → its task's id."""
+        return {fault: f"{self.name} {fault}" for fault in ("cut", "pause", "slow")}
+
+    @property
+    def end_ms(self) -> int:
+        return self.start_ms + self.lasts_ms
+
+    def __str__(self) -> str:
+        return f"{self.name} on {self.node}"
+
+
+class Ground:
+    """A lab with its daemons up: the nodes to be struck, and two more, at the other end of their links.
+
+    ``seed`` draws every moment. ``problems`` is empty as long as the product has kept its word.
+    """
+
+    def __init__(self, lab: Lab, seed: int) -> None:
+        self.lab, self.seed = lab, seed
+        self.problems: list[str] = []
+        self.cases: list[Case] = []
+        *self.victims, self.peer, self.slow_peer = lab.nodes
+        self._open = ExitStack()
+        self._watching: list[threading.Thread] = []
+        self._starting = threading.Lock()
+        self.late_agents = 0
+        """Agents that nobody struck: on a busy machine a warden ends one that is 400 ms late."""
+
+    def __enter__(self) -> "Ground":
+        self.daemons: dict[str, NodeProcess] = self.lab.start_daemons()
+        nodes = self.lab.nodes
+        self._listeners = {name: self._open.enter_context(Listener(node)) for name, node in nodes.items()}
+        for name in self.victims:
+            self._open.enter_context(nodes[name].popen(["/bin/sleep", "86400"]))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def client(self) -> Client:
+        return Client(self.lab.target, deadline_s=10.0)
+
+    def strike_nodes(self, times: int) -> None:
+        """Every strike at agents, wardens and tasks so many times, on all nodes side by side."""
+        jobs = [(strike, number) for strike in STRIKES[:-2] for number in range(times)]
+        random.Random(self.seed).shuffle(jobs)
+        left = deque(jobs)
+
+        def work(node: str) -> None:
+            while left and not self.problems:
+                self._attempt(*left.pop(), lambda strike, number: self._strike_node(strike, number, node))
+
+        in_parallel(work, self.victims)
+
+    def _attempt(self, strike: str, number: int, carry_out: Callable[[str, int], None]) -> None:
+        try:
+            carry_out(strike, number)
+        except Exception as error:  # a finding of the test, told with all others at its end
+            self.problems.append(f"{strike} {number}: {type(error).__name__}: {error}")
+
+    def _strike_node(self, strike: str, number: int, node: str) -> None:
+        draw = random.Random(f"{self.seed} {strike} {number}")
+        self._meet([node])
+        by_user = strike in USER_STRIKES
+        case = Case(strike, node, f"{strike} {number}", now_ms() + LEAD_MS, FOR_EVER_MS if by_user else LASTS_MS)
+        self._begin(case)
+        pids = [self.daemons[node].pid, *(self._wardens(node) if strike in BOTH_STRIKES else [])]
+        if by_user:
+            self._end_by_user(case, draw)
+        else:
+            sleep_until(case.start_ms + draw.randint(-BEFORE_MS, LASTS_MS + AFTER_MS))
+            send(self.lab.nodes[node], "KILL" if strike.endswith("killed") else "STOP", pids)
+        struck_ms = now_ms()
+        sleep_until(struck_ms if by_user else case.end_ms)
+        due_ms = max(struck_ms, 0 if by_user else case.end_ms)
+        if strike in BOTH_STRIKES:
+            case.gone_ms = self._until_gone(case, self._left_by_kernel, due_ms)
+            send(self.lab.nodes[node], "KILL", pids)
+            self._start_again(node)
+            case.rest_ms = self._until_gone(case, self._left, now_ms())
+        else:
+            case.gone_ms = self._until_gone(case, self._left, due_ms)
+            self._revive(node)
+        self._join(case)
+
+    def strike_coordinator(self, rounds: int) -> None:
+        """The coordinator killed and stopped so many times, each time at another moment of every node's faults."""
+        for strike in COORDINATOR_STRIKES:
+            for number in range(0 if self.problems else rounds):
+                self._attempt(strike, number, self._strike_coordinator)
+
+    def _strike_coordinator(self, strike: str, number: int) -> None:
+        draw = random.Random(f"{self.seed} {strike} {number}")
+        self._meet(self.victims)
+        struck_ms = now_ms() + LEAD_MS + LASTS_MS + AFTER_MS
+        cases = [
+            Case(
+                strike, node, f"{strike} {number} {node}",
+                struck_ms - draw.randint(-BEFORE_MS, LASTS_MS + AFTER_MS), LASTS_MS,
+            )
+            for node in self.victims
+        ]  # fmt: skip
+        for case in sorted(cases, key=lambda case: case.start_ms):
+            self._begin(case)
+        sleep_until(struck_ms)
+        killed = strike.endswith("killed")
+        self.daemons["coordinator"].send_signal(signal.SIGKILL if killed else signal.SIGSTOP)
+        back_s = draw.random()
+        back = [threading.Timer(back_s, self._bring_back_coordinator, [killed])] if draw.random() < 0.5 else []
+        for timer in back:
+            timer.start()
+        in_parallel(self._see_it_gone, cases)
+        for timer in back:
+            timer.join()
+        if not back:
+            self._bring_back_coordinator(killed)
+        for case in cases:
+            self._join(case)
+
+    def _see_it_gone(self, case: Case) -> None:
+        sleep_until(case.end_ms)
+        case.gone_ms = self._until_gone(case, self._left, case.end_ms)
+
+    def _bring_back_coordinator(self, killed: bool) -> None:
+        if killed:
+            self._start_again("coordinator")
+        else:
+            self.daemons["coordinator"].send_signal(signal.SIGCONT)
+
+    # Beginnings.
+
+    def _meet(self, names: Sequence[str]) -> None:
+        """Returns when the coordinator has these agents, and those at the other end; the dead are started again."""
+        wanted = {*names, self.peer, self.slow_peer}
+        with self._starting:
+            for name in sorted(wanted):
+                if self.daemons[name].poll() is not None:
+                    self.late_agents += 1
+                    self._start_again(name)
+
+        def all_up() -> bool:
+            try:
+                nodes = self.client().nodes()
+            except ClientError:
+                return False
+            return all(nodes[name]["up"] for name in wanted)
+
+        wait(all_up, DONE_S, lambda: f"the coordinator does not meet all of {sorted(wanted)}")
+
+    def _begin(self, case: Case) -> None:
+        """Asks for three faults, and watches their tasks from then on."""
+        node, peer, slow = case.node, self.peer, self.slow_peer
+        specs: dict[str, dict[str, Any]] = {
+            "cut": {"class": "NetworkPartitionFaultSpec", "partitions": [[node], [peer]]},
+            "pause": {"class": "ProcessPauseFaultSpec", "nodeNames": [node], "match": {"name": "sleep"}},
+            "slow": {
+                "class": "DegradedLinksFaultSpec",
+                "links": [{"from": slow, "to": node, "delayMs": 400}, {"from": node, "to": slow, "rateKbit": 10_000}],
+            },
+        }
+        self.cases.append(case)
+        with self.client() as client:
+            for fault, task_id in case.tasks.items():
+                times = {"startMs": case.start_ms, "durationMs": case.lasts_ms}
+                client.create_task(task_id, {**specs[fault], **times}, check=False)
+        watching = threading.Thread(target=self._watch, args=[case], name=case.name, daemon=True)
+        self._watching.append(watching)
+        watching.start()
+
+    def _end_by_user(self, case: Case, draw: random.Random) -> None:
+        """Stops or destroys each task at a moment of its own around the instant."""
+
+        def end(moment: tuple[str, int]) -> None:
+            task_id, at_ms = moment
+            sleep_until(at_ms)
+            with self.client() as client:
+                (client.stop_task if case.strike == "task stopped" else client.destroy_task)(task_id)
+
+        in_parallel(end, [(each, case.start_ms + draw.randint(-AROUND_MS, AROUND_MS)) for each in case.tasks.values()])
+
+    def _wardens(self, node: str) -> list[int]:
+        mine = [each for each in self.lab.nodes[node].processes() if each.parent == self.daemons[node].pid]
+        return [each.pid for each in mine if "trogdor.warden" in each.command]
+
+    def _revive(self, node: str) -> None:
+        """Lets a stopped agent go on, or starts another where it is dead."""
+        agent = self.daemons[node]
+        agent.send_signal(signal.SIGCONT)
+        wait(
+            lambda: agent.poll() is not None or answers(self.lab.nodes[node], AGENT_PORT, "/agent/status"),
+            DONE_S,
+            lambda: f"the agent of {node} neither answers nor ends",
+        )
+        if agent.poll() is not None:
+            self._start_again(node)
+
+    def _start_again(self, name: str) -> None:
+        self.daemons[name].wait(30)
+        self.daemons[name].close()
+        self.daemons[name] = self.lab.start_daemon(name)
+
+    # What is left.
+
+    def _watch(self, case: Case) -> None:
+        """Until every task is DONE; the moment one is without an error, nothing of its fault may be seen."""
+        try:
+            wait(lambda: self._look_at_tasks(case), DONE_S, lambda: f"DONE are only {sorted(case.errors)}")
+        except Exception as error:
+            self.problems.append(f"{case}: {type(error).__name__}: {error}")
+
+    def _look_at_tasks(self, case: Case) -> bool:
+        try:
+            with self.client() as client:
+                shown = client.tasks([*case.tasks.values()])
+        except ClientError:
+            return False
+        for fault, task_id in case.tasks.items():
+            task = shown.get(task_id)
+            if fault in case.errors or (task is not None and task["state"] != "DONE"):
+                continue
+            case.errors[fault] = "" if task is None else task.get("error", "")
+            if task is not None and not case.errors[fault] and (left := self._left_of(fault, case.node)):
+                self.problems.append(f"{case}: {fault} is DONE without error, but: {'; '.join(left)}")
+        return len(case.errors) == len(case.tasks)
+
+    def _join(self, case: Case) -> None:
+        for watching in self._watching:
+            if watching.name == case.name:
+                watching.join()
+
+    def _left_of(self, fault: str, node: str) -> list[str]:
+        if fault == "cut":
+            return self._blocked(node, self.peer, 5.0)
+        return stopped(self.lab.nodes[node]) if fault == "pause" else slowed(self.lab.nodes[node])
+
+    def _blocked(self, node: str, other: str, timeout_s: float) -> list[str]:
+        """The ways between two nodes on which a packet does not get through in time."""
+        ways = [(source, target, ipv6) for source, target in ((node, other), (other, node)) for ipv6 in (False, True)]
+        return [
+            f"{source} → {target} over IPv{6 if ipv6 else 4}: blocked"
+            for source, target, ipv6 in ways
+            if (self.lab.nodes[target].address6 or not ipv6)
+            and reach(self.lab.nodes[source], self._listeners[target], "udp", ipv6=ipv6, timeout_s=timeout_s) != "open"
+        ]
+
+    def _left(self, node: str) -> list[str]:
+        """All that is left, on a node and of its links."""
+        return left_on(self.lab.nodes[node]) or self._blocked(node, self.peer, 1.0)
+
+    def _left_by_kernel(self, node: str) -> list[str]:
+        """What is felt of a fault that the kernel undoes."""
+        return self._blocked(node, self.peer, 0.3) or self._blocked(node, self.slow_peer, 0.3)
+
+    def _until_gone(self, case: Case, look: Callable[[str], list[str]], due_ms: int) -> float:
+        """How long after ``due_ms``, or after now, nothing was left."""
+        wait(
+            lambda: not look(case.node),
+            GONE_S,
+            lambda: f"left after {GONE_S:g} s on {case.node}: {'; '.join(look(case.node))}",
+        )
+        return now_ms() - due_ms
+
+    def left(self) -> list[str]:
+        """What is left anywhere once all is over, and what any agent still calls a fault."""
+        self._meet(self.victims)
+        nodes = self.lab.nodes
+        until = time.monotonic() + GONE_S
+        while (found := [line for name in nodes for line in self._left_at_last(name)]) and time.monotonic() < until:
+            time.sleep(LOOK_S)
+        return found
+
+    def _left_at_last(self, name: str) -> list[str]:
+        faults = self.lab.agent_client(name).faults()["faults"]
+        return [*left_on(self.lab.nodes[name]), *(f"{name}: the agent has {fault['taskId']}" for fault in faults)]
+
+    def errors(self, strike: str) -> list[str]:
+        """How each fault's task ended that was struck so: empty where without an error."""
+        return [error for case in self.cases if case.strike == strike for error in case.errors.values()]
+
+    def table(self) -> str:
+        """Counts, and how late things were undone."""
+        lines = [
+            f"seed {self.seed}; ms after the fault's end or the strike; each time three faults on one node",
+            f"{'':26}{'times':>6}{'faults':>8}{'no error':>10}{'gone p50':>10}{'max':>7}{'rest p50':>10}{'max':>7}",
+        ]
+        for strike in STRIKES:
+            cases = [case for case in self.cases if case.strike == strike]
+            errors = self.errors(strike)
+            gone = [case.gone_ms for case in cases if case.gone_ms is not None]
+            rest = [case.rest_ms for case in cases if case.rest_ms is not None]
+            lines.append(
+                f"{strike:26}{len(cases):6}{len(errors):8}{errors.count(''):10}{middle(gone):>10}{most(gone):>7}"
+                f"{middle(rest):>10}{most(rest):>7}"
+            )
+        late = f"{self.late_agents} agents were ended by their wardens and started again" if self.late_agents else ""
+        return "\n".join(filter(None, [*lines, late]))
+
+
+def left_on(node: Node) -> list[str]:
+    """Tables, stopped processes, chains and qdiscs of a fault on a node; what is cheap to look at comes first."""
+    tables = [f"{node.name}: table {name}" for name in traces.nft_tables(node) if name.startswith("trogdor")]
+    return tables or stopped(node) or slowed(node)
+
+
+def stopped(node: Node) -> list[str]:
+    """The sleeping process that is paused; a stopped agent is our own doing."""
+    return [f"{node.name}: stopped: {line}" for line in traces.stopped(node) if line.endswith("sleep 86400")]
+
+
+def slowed(node: Node) -> list[str]:
+    shown = node.exec(["sh", "-ec", "iptables-save; ip6tables-save; tc qdisc show"])
+    if shown.returncode:
+        return [f"{node.name}: cannot look: {shown.stderr}"]
+    return [f"{node.name}: {line}" for line in shown.stdout.splitlines() if "TROGDOR" in line or " htb " in line]
+
+
+def send(node: Node, name: str, pids: Sequence[int]) -> None:
+    """A signal to processes of a node, one right after the other; those that have ended are left in peace."""
+    node.exec(["/bin/kill", f"-{name}", *map(str, pids)])
+
+
+def in_parallel(work: Callable[[Any], None], items: Iterable[Any]) -> None:
+    """Calls ``work`` for each item in a thread of its own. Raises the first exception of any."""
+    raised: list[BaseException] = []
+
+    def one(item: Any) -> None:
+        try:
+            work(item)
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=one, args=[item], daemon=True) for item in items]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def sleep_until(at_ms: float) -> None:
+    time.sleep(max(0.0, at_ms - now_ms()) / 1000)
+
+
+def wait(holds: Callable[[], bool], within_s: float, why: Callable[[], str]) -> None:
+    """Returns once something is so. Raises AssertionError with the reason when it is not in time."""
+    until = time.monotonic() + within_s
+    while not holds():
+        if time.monotonic() > until:
+            raise AssertionError(why())
+        time.sleep(LOOK_S)
+
+
+def middle(values: Sequence[float]) -> str:
+    return f"{sorted(values)[len(values) // 2]:.0f}" if values else ""
+
+
+def most(values: Sequence[float]) -> str:
+    return f"{max(values):.0f}" if values else ""
