@@ -25,9 +25,6 @@ setup:
 demo: setup
 	@$(BIN)/python -m trogdor demo
 
-demo-kafka: setup
-	@$(BIN)/trogdor demo-kafka
-
 lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -41,7 +38,7 @@ docs: setup
 	$(BIN)/python -m trogdor.cli.reference > docs/commands.md
 	$(BIN)/python -m trogdor.platform.nets docs/faults.md
 
-test: setup test-unit test-lab test-examples test-java test-kibosh test-kafka
+test: setup test-unit test-lab test-examples test-java test-kibosh test-kafka test-ducktape
 
 test-unit: setup
 	$(SHARE) unit 60 $(PYTEST) trogdor/tests/unit -n 2
@@ -62,6 +59,9 @@ test-kibosh: setup
 test-kafka: setup
 	$(SHARE) kafka 480 $(PYTEST) trogdor/tests/kafka
 
+test-ducktape: setup
+	$(SHARE) ducktape 600 tools/test-ducktape
+
 bench: setup
 	@for part in coordinator agent lag lab_nodes lab_partition schedule; do \
 	  echo; PYTHONPATH=trogdor/src:trogdor/tests $(BIN)/python bench/$$part.py || exit 1; done
@@ -77,9 +77,6 @@ bench-kill: setup
 
 demo-kafka: setup
 	@$(BIN)/python -m trogdor demo-kafka
-
-test-ducktape: setup
-	$(SHARE) ducktape 600 tools/test-ducktape
 
 clean:
 	rm -rf .venv .venv-ducktape .setup trogdor/dist kibosh/target kibosh/python/kibosh/_native.abi3.so
