@@ -192,8 +192,11 @@ class Agent:
         self._start("anew", worker, lambda: self._arm_anew(worker))
 
     async def _arm_anew(self, worker: Worker) -> None:
-        await self.connection.send(calls.destroy_worker(worker.id))
-        await self._arm(worker)
+        late_ns = -1
+        while worker.late_ns != late_ns:  # which a further failure makes later still
+            late_ns = worker.late_ns
+            await self.connection.send(calls.destroy_worker(worker.id))
+            await self._arm(worker)
 
     def stop(self, worker: Worker) -> None:
         """Ends a worker, fired or not."""
@@ -214,8 +217,13 @@ class Agent:
             self._spawn(key, self._until_heard(worker, job, at_ns))
 
     def _spawn(self, key: tuple[str, int], job: Coroutine[Any, Any, None]) -> None:
-        task = self._jobs[key] = asyncio.create_task(job)
-        task.add_done_callback(lambda _: self._jobs.pop(key, None))
+        self._jobs[key] = asyncio.create_task(self._run_job(key, job))
+
+    async def _run_job(self, key: tuple[str, int], job: Coroutine[Any, Any, None]) -> None:
+        try:
+            await job
+        finally:
+            self._jobs.pop(key, None)
 
     async def _until_heard(self, worker: Worker, job: Callable[[], Awaitable[None]], at_ns: int) -> None:
         await asyncio.sleep(max(0, at_ns - self._clock.boot_ns()) / NS_PER_S)

@@ -8,7 +8,7 @@ from trogdor.coordinator.composites import Composites
 from trogdor.coordinator.nodes import LEASE_NS
 from trogdor.coordinator.records import Records
 from trogdor.coordinator.state import Phase, State, Task, Worker
-from trogdor.instant import NS_PER_S
+from trogdor.instant import NS_PER_MS, NS_PER_S
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +17,8 @@ SHIP_AHEAD_NS = 60 * NS_PER_S
 OVERDUE_NS = 5 * NS_PER_S
 """How long after its end a fault's agent may be silent before its task is given up."""
 LOOK_AGAIN_S = 1.0
+EXPIRED = "worker expired"
+MOST_ATTEMPTS = 8
 LONGEST_SLEEP_S = 3600.0
 
 
@@ -99,10 +101,24 @@ class Progress(Records):
                 self._ship(task)
         else:
             for worker in task.active:
-                if (error := self._given_up(worker, now_ns)) is not None:
+                error = self._given_up(worker, now_ns)
+                if error is not None and not (error == EXPIRED and self._starts_late(worker)):
                     self._worker_done(worker, error)
             self.advance(task)
         self._set_alarm(task)
+
+    def _starts_late(self, worker: Worker) -> bool:
+        """A worker for now whose agent was ready only after its end starts late: that is what "now" asks for."""
+        task = worker.task
+        if not task.is_for_now or worker.attempts >= MOST_ATTEMPTS or task.state is State.STOPPING:
+            return False
+        worker.attempts += 1
+        worker.late_ns = 2 * (self.clock.boot_ns() - task.start_boot_ns)
+        worker.phase = Phase.SHIPPED
+        end_ns = task.start_boot_ns + worker.late_ns + task.spec.duration_ms * NS_PER_MS
+        task.end_boot_ns = max(task.end_boot_ns, end_ns)
+        self.agents[worker.node].ship_anew(worker)
+        return True
 
     def _given_up(self, worker: Worker, now_ns: int) -> str | None:
         """The error of a worker that is not waited for any longer; None: wait."""
@@ -114,7 +130,7 @@ class Progress(Records):
         if now_ns < task.end_boot_ns + OVERDUE_NS:
             return None
         if agent.up:
-            return None if has_fired else "worker expired"
+            return None if has_fired else EXPIRED
         since = self.show_time(agent.heard_ns) if agent.heard_ns else "the coordinator started"
         unseen = f"node {worker.node} not seen since {since}"
         if worker.phase is Phase.NEW:

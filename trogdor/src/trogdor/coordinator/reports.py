@@ -5,7 +5,7 @@ from collections import deque
 from typing import Any
 
 from trogdor.coordinator.nodes import Agent
-from trogdor.coordinator.progress import Progress
+from trogdor.coordinator.progress import EXPIRED, Progress
 from trogdor.coordinator.state import Phase, State, Task, Worker
 from trogdor.instant import NS_PER_MS, NS_PER_S
 from trogdor.spec import Spec
@@ -15,8 +15,6 @@ LEAST_MARGIN_NS, MOST_MARGIN_NS = 20 * NS_PER_MS, 200 * NS_PER_MS
 """How far ahead the common instant of a task for now lies, at least and at most."""
 MARGIN_MEMORY_NS = 60 * NS_PER_S
 
-EXPIRED = "worker expired"
-MOST_ATTEMPTS = 5
 _PHASES = {
     "RECEIVING": Phase.ARMED,
     "STARTING": Phase.ARMED,
@@ -43,7 +41,7 @@ class Reports(Progress):
             return
         phase = _PHASES[shown["state"]]
         never_started = shown.get("error") == EXPIRED and shown.get("startedMs", -1) < 0
-        if phase is Phase.DONE and never_started and self._starts_late(agent, worker):
+        if phase is Phase.DONE and never_started and self._starts_late(worker):
             return
         if "status" in shown:
             worker.status = shown["status"]
@@ -54,19 +52,6 @@ class Reports(Progress):
         else:
             self._worker_advanced(worker, phase)
         self.advance(worker.task)
-
-    def _starts_late(self, agent: Agent, worker: Worker) -> bool:
-        """A worker for now whose agent was ready only after its end starts late: that is what "now" asks for."""
-        task = worker.task
-        if not task.is_for_now or worker.attempts >= MOST_ATTEMPTS or task.state is State.STOPPING:
-            return False
-        worker.attempts += 1
-        worker.late_ns = 2 * (self.clock.boot_ns() - task.start_boot_ns)
-        worker.phase = Phase.SHIPPED
-        end_ns = task.start_boot_ns + worker.late_ns + task.spec.duration_ms * NS_PER_MS
-        task.end_boot_ns = max(task.end_boot_ns, end_ns)
-        agent.ship_anew(worker)
-        return True
 
     def _worker_advanced(self, worker: Worker, phase: Phase) -> None:
         moved = phase is not worker.phase and not (phase is Phase.ARMED and worker.phase is Phase.RUNNING)
@@ -114,7 +99,7 @@ class Reports(Progress):
             self.worker_failed(worker, "")
         elif now_ns < task.end_boot_ns:
             agent.ship(worker)
-        elif not self._starts_late(agent, worker):
+        elif not self._starts_late(worker):
             self.worker_failed(worker, EXPIRED)
 
     def worker_failed(self, worker: Worker, error: str) -> None:
