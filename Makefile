@@ -22,7 +22,8 @@ help:
 setup:
 	@tools/setup
 
-demo: setup
+demo:
+	@tools/setup demo
 	@$(BIN)/python -m trogdor demo
 
 lint: setup
