@@ -1,6 +1,6 @@
 """What every test stands on: signals as a terminal's programs have them, whoever started the run.
 
-A shell that runs us in the background, or ``nohup``, leaves SIGINT or SIGHUP ignored, and our daemons would inherit that.
+A shell that runs us in the background, or ``nohup``, leaves SIGINT or SIGHUP ignored, and our daemons inherit that.
 """
 
 import signal

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,7 +142,7 @@ def running_agents(
     further: Any = None,
     wrappers: Mapping[str, Sequence[str]] | None = None,
 ) -> Iterator[dict[str, LabAgent]]:
-    """An agent on each of these nodes, by name; ended after it.
+    """An agent on each of these nodes, by name; ended after it, its journal removed: ids and clocks are a test's own.
 
     ``further``: more nodes of the configuration. ``wrappers``: node → a command that runs its agent.
     """
@@ -154,8 +155,9 @@ def running_agents(
             agent.wait_until_it_answers()
         yield agents
     finally:
-        for agent in agents.values():
+        for name, agent in agents.items():
             agent.end()
+            shutil.rmtree(lab.node(name).path(f"/var/lib/trogdor/{name}"), ignore_errors=True)
 
 
 def peers(agents: dict[str, LabAgent]) -> dict[str, Any]:
