@@ -53,7 +53,8 @@ class Nft:
 
     def __init__(self, place: Place, *, as_json: bool = False) -> None:
         self._lib = library()
-        self._lock = threading.Lock()
+        self._as_json = as_json
+        self._lock = threading.RLock()
         with place.entered():
             before = _sockets()
             self._context = self._lib.nft_ctx_new(0)
@@ -82,6 +83,15 @@ class Nft:
         """What a ``list`` command of a context ``as_json`` prints, without its first line about versions."""
         text = self.run(command)
         return [each for each in json.loads(text)["nftables"] if "metainfo" not in each] if text else []
+
+    def lines(self, command: str) -> list[str]:
+        """What a ``list`` command prints in nft's own language, also of a context ``as_json``."""
+        with self._lock:
+            self._lib.nft_ctx_output_set_flags(self._context, 0)
+            try:
+                return self.run(command).splitlines()
+            finally:
+                self._lib.nft_ctx_output_set_flags(self._context, _JSON if self._as_json else 0)
 
     def close(self) -> None:
         """Closes the socket; tables owned by it are gone."""
