@@ -195,7 +195,7 @@ def test_a_command_runs_at_ordinary_niceness(agent: Any) -> None:
 def test_events_tell_of_every_change(agent: Any) -> None:
     with agent.stream("/agent/events") as events:
         assert events.readline() == b"event: hello\n"
-        agent.send("POST", "/agent/worker/arm", _armed(1, in_ms=50, for_ms=50))
+        agent.send("POST", "/agent/worker/arm", _armed(1, in_ms=500, for_ms=2000))
         states: list[str] = []
         while "DONE" not in states:
             line = events.readline()
