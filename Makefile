@@ -9,7 +9,8 @@ VENV ?= .venv
 export VENV
 unexport PYTHONDONTWRITEBYTECODE  # each daemon that a test starts would compile everything anew
 BIN := $(abspath $(VENV))/bin
-PYTEST := $(BIN)/python -m pytest -c trogdor/pyproject.toml -q
+## On CI's machine, which may stall, a red test is run once more; the summary names each that was: a bug to be found.
+PYTEST := $(BIN)/python -m pytest -c trogdor/pyproject.toml -q $(if $(CI),--reruns 1)
 SHARE := @tools/share
 
 .DEFAULT_GOAL := help
