@@ -1,6 +1,6 @@
 """Slow links as real sockets see them: what is asked for happens, to no one else, and nothing stays.
 
-Delays are long and compared with each other, so that a busy machine changes nothing; ``bench/degraded.py`` measures.
+Delays are long and compared with each other, so that a busy machine changes nothing.
 """
 
 import socket
@@ -22,12 +22,6 @@ pytestmark = pytest.mark.lab
 
 FAR = 2**62
 HELD_MS = 400
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(nodes=3) as lab:
-        yield lab
 
 
 def claim(kind: str, key: str, want: Any, number: int = 1, end_ns: int = FAR) -> Claim:

@@ -2,13 +2,13 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.waiting import wait_until
 from trogdor.client import Client, Task
 from trogdor.lab import Lab
 
@@ -37,7 +37,7 @@ def files_lab() -> Iterator[Lab]:
         mounted = node.popen(
             [sys.executable, "-m", "kibosh", MOUNT, "--target", "/mnt/target", "-f"], log="kibosh", env=path
         )
-        wait_for(lambda: node.exec(["test", "-e", f"{MOUNT}/kibosh_control"]).returncode == 0)
+        wait_until(lambda: node.exec(["test", "-e", f"{MOUNT}/kibosh_control"]).returncode == 0, DEADLINE_S)
         lab.start_daemons()
         yield lab
         mounted.terminate()
@@ -50,15 +50,8 @@ def client(files_lab: Lab) -> Iterator[Client]:
         yield client
 
 
-def wait_for(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def until(client: Client, task_id: str, holds: Callable[[Any], bool]) -> Task:
-    wait_for(lambda: holds(client.task(task_id)))
+    wait_until(lambda: holds(client.task(task_id)), DEADLINE_S)
     return client.task(task_id)
 
 
@@ -137,5 +130,5 @@ def test_unsynced_writes_are_lost_at_the_end_and_synced_ones_are_not(client: Cli
     node.exec([sys.executable, "-c", FSYNC, f"{MOUNT}/wal/synced"], check=True)
     node.exec(["sh", "-c", f"echo gone > {MOUNT}/wal/unsynced"], check=True)
     until(client, "power", done)
-    wait_for(lambda: "unsynced" not in node.exec(["ls", f"{MOUNT}/wal"], text=True).stdout)
+    wait_until(lambda: "unsynced" not in node.exec(["ls", f"{MOUNT}/wal"], text=True).stdout, DEADLINE_S)
     assert node.exec(["cat", f"{MOUNT}/wal/synced"], text=True).stdout == "x"
