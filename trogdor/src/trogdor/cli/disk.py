@@ -10,7 +10,7 @@ from trogdor.cli import options
 from trogdor.cli.duration import parse_delay_ms
 from trogdor.cli.exits import ExitCode, Failure
 from trogdor.cli.quantity import parse_bytes, parse_bytes_per_sec
-from trogdor.cli.target import Target
+from trogdor.cli.verb import verb
 
 UNREADABLE = "org.apache.kafka.trogdor.fault.FilesUnreadableFaultSpec"
 FAIL = "trogdor.fault.FilesFailFaultSpec"
@@ -27,14 +27,13 @@ KINDS = (
 GOES_WITH = {"--errno": ("--fail", "--unreadable", "--unwritable"), "--on": ("--slow",)}
 
 
+@verb("disk")
 def command(
     *,
     places: Annotated[
         list[str],
         typer.Argument(metavar="NODE:/PATH…", help="Where Kibosh is mounted: the same path on each of the nodes."),
     ],
-    target: Target = None,
-    duration: options.For = None,
     fail: Annotated[
         str | None, typer.Option(metavar="OPERATIONS", help="These fail: open, read, write, fsync, rename, …")
     ] = None,
@@ -70,13 +69,7 @@ def command(
     nth: Annotated[int | None, typer.Option(metavar="N", help="At the N-th call, and at --count of them.")] = None,
     count: Annotated[int | None, typer.Option(metavar="N", help="At so many calls; all, or one with --nth.")] = None,
     seed: options.Seed = None,
-    later: options.In = None,
-    at: options.At = None,
-    detach: options.Detach = False,
-    task_id: options.TaskId = None,
-    only_print: options.Print = False,
-    as_json: options.AsJson = False,
-) -> None:
+) -> dict[str, Any]:
     """Makes a disk fail, slow, full or forgetful: one kind of fault, on every file below a Kibosh mount or on some.
 
     trogdor disk n1:/data --fail fsync --errno EIO --for 10s
@@ -89,9 +82,6 @@ def command(
 
     `kibosh /data --target DIR` mounts one. SIZE: 1kB is 1000 bytes, 1KiB is 1024.
     """
-    from trogdor.cli.foreground import run_spec
-
-    when = options.When.read(duration, later, at)
     kinds = {
         "--fail": fail, "--unreadable": unreadable, "--unwritable": unwritable, "--slow": slow,
         "--bandwidth": bandwidth, "--full-after": full_after, "--corrupt": corrupt, "--lose-unsynced": lose_unsynced,
@@ -110,10 +100,7 @@ def command(
         "seed": seed,
     }  # fmt: skip
     selection = {field: value for field, value in which.items() if value is not None}
-    spec = spec_of(kind, {**kinds, "--on": on, **values}, places_of(places), selection)
-    run_spec(
-        spec, when, target=target, word="disk", task_id=task_id, detach=detach, only_print=only_print, as_json=as_json
-    )
+    return spec_of(kind, {**kinds, "--on": on, **values}, places_of(places), selection)
 
 
 def the_one(kinds: dict[str, Any], others: dict[str, Any]) -> str:

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from trogdor.cli import options
 from trogdor.cli.exits import ExitCode, Failure
 from trogdor.cli.target import Target, complete_node
+from trogdor.cli.verb import verb
 
 PARTITION = "org.apache.kafka.trogdor.fault.NetworkPartitionFaultSpec"
 CUT_LINKS = "trogdor.fault.CutLinksFaultSpec"
@@ -37,6 +37,7 @@ class Shape(enum.StrEnum):
     RING = "ring"
 
 
+@verb("partition")
 def command(
     *,
     ends: Annotated[
@@ -47,8 +48,6 @@ def command(
             help="Groups with / between them. An end is a node, an address, a CIDR, a DNS name, or ! and one of these.",
         ),
     ] = None,
-    target: Target = None,
-    duration: options.For = None,
     one_way: Annotated[
         bool, typer.Option("--one-way", help="Only what the first group sends to the second is lost.")
     ] = False,
@@ -66,13 +65,8 @@ def command(
         Shape | None,
         typer.Option("--shape", help="halves; bridge: two halves and a node that reaches both; ring: majorities ring."),
     ] = None,
-    later: options.In = None,
-    at: options.At = None,
-    detach: options.Detach = False,
-    task_id: options.TaskId = None,
-    only_print: options.Print = False,
-    as_json: options.AsJson = False,
-) -> None:
+    target: Target = None,
+) -> dict[str, Any]:
     """Parts nodes from each other, or cuts links between them.
 
     trogdor partition n1 / n2 n3 --for 30s
@@ -83,19 +77,12 @@ def command(
 
     It stays in the foreground and heals at the end, on Ctrl-C, and within 5 s when it is killed.
     """
-    from trogdor.cli.foreground import run_spec
-
-    when = options.When.read(duration, later, at)
     terms = link_terms(ports, protocol, new_only=new_only, reject=reject)
     groups = groups_of(ends or [], isolate, shape, target)
     try:
-        spec = spec_of(groups, shape, terms, one_way=one_way, cut_control=cut_control)
+        return spec_of(groups, shape, terms, one_way=one_way, cut_control=cut_control)
     except ValueError as error:
         raise Failure(ExitCode.BAD_USAGE, say_invalid(error)) from None
-    run_spec(
-        spec, when, target=target, word="partition", task_id=task_id, detach=detach, only_print=only_print,
-        as_json=as_json,
-    )  # fmt: skip
 
 
 def groups_of(ends: list[str], isolate: str | None, shape: Shape | None, target: str | None) -> list[list[str]]:

@@ -4,9 +4,9 @@ from typing import Annotated, Any
 
 import typer
 
-from trogdor.cli import options
 from trogdor.cli.exits import ExitCode, Failure
-from trogdor.cli.target import Target, complete_node
+from trogdor.cli.target import complete_node
+from trogdor.cli.verb import verb
 
 PAUSE = "trogdor.fault.ProcessPauseFaultSpec"
 TARGET = "trogdor.schedule.TargetSpec"
@@ -15,13 +15,12 @@ USUAL = {"etcd": {"name": "etcd"}, "kafka": {"javaMain": "kafka.Kafka"}, "postgr
 """What a resolver's nodes run, where no other process is named."""
 
 
+@verb("pause")
 def command(
     *,
     nodes: Annotated[
         list[str], typer.Argument(metavar="NODE…", autocompletion=complete_node, help="The nodes on which to stop it.")
     ],
-    target: Target = None,
-    duration: options.For = None,
     resolve: Annotated[
         str | None,
         typer.Option("--resolve", metavar="SYSTEM", help="NODE is a role: leader, controller, … of etcd, kafka, …"),
@@ -44,13 +43,7 @@ def command(
     most: Annotated[
         int | None, typer.Option("--max-processes", min=1, max=1000, help="Refuse more matches than this; 16 if unset.")
     ] = None,
-    later: options.In = None,
-    at: options.At = None,
-    detach: options.Detach = False,
-    task_id: options.TaskId = None,
-    only_print: options.Print = False,
-    as_json: options.AsJson = False,
-) -> None:
+) -> dict[str, Any]:
     """Stops processes (SIGSTOP) for a while; then they go on (SIGCONT).
 
     trogdor pause n1 --name etcd --for 10s
@@ -63,23 +56,16 @@ def command(
     A process must meet every option given. One that appears meanwhile and does is stopped too.
     Processes that were stopped before stay stopped.
     """
-    from trogdor.cli.foreground import run_spec
-
     given = {"name": name, "pattern": pattern, "pidFile": pid_file, "user": user, "javaMain": java}
     match = {field: value for field, value in given.items() if value} or USUAL.get(resolve or "", {})
     if not match:
         raise Failure(ExitCode.BAD_USAGE, "say which processes: --name, --pattern, --pid-file, --user or --java")
-    when = options.When.read(duration, later, at)
     spec: dict[str, Any] = {"class": PAUSE, "nodeNames": "$nodes" if resolve else nodes, "match": match}
     if tree:
         spec["tree"] = True
     if most is not None:
         spec["maxProcesses"] = most
-    if resolve:
-        spec = _resolved(resolve, nodes, with_option or [], spec)
-    run_spec(
-        spec, when, target=target, word="pause", task_id=task_id, detach=detach, only_print=only_print, as_json=as_json
-    )
+    return _resolved(resolve, nodes, with_option or [], spec) if resolve else spec
 
 
 def _resolved(system: str, roles: list[str], given: list[str], spec: dict[str, Any]) -> dict[str, Any]:

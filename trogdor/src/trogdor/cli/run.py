@@ -4,41 +4,26 @@ from typing import Annotated, Any
 
 import typer
 
-from trogdor.cli import options
 from trogdor.cli.exits import ExitCode, Failure
-from trogdor.cli.target import Target
+from trogdor.cli.verb import verb
 
 SpecArgument = Annotated[
     str, typer.Argument(metavar="SPEC", help="The spec as JSON, a file with it, or - for standard input.")
 ]
 
 
+@verb()
 def command(
     *,
     spec: SpecArgument,
-    target: Target = None,
-    duration: options.For = None,
-    later: options.In = None,
-    at: options.At = None,
-    detach: options.Detach = False,
-    task_id: options.TaskId = None,
-    only_print: options.Print = False,
-    as_json: options.AsJson = False,
-) -> None:
+) -> dict[str, Any]:
     """Runs a spec in the foreground: shows what is asked and what is seen, and heals at the end.
 
     trogdor run '{"class": "NetworkPartitionFaultSpec", "partitions": [["n1"], ["n2"]]}' --for 30s
 
     --for, --in and --at go before what the spec says. `trogdor spec list` shows what there is.
     """
-    from trogdor.cli.foreground import run_spec
-
-    document = read_spec(spec)
-    word = str(document["class"]).rpartition(".")[2].removesuffix("Spec").removesuffix("Fault").lower()
-    run_spec(
-        document, options.When.read(duration, later, at), target=target, word=word, task_id=task_id, detach=detach,
-        only_print=only_print, as_json=as_json,
-    )  # fmt: skip
+    return read_spec(spec)
 
 
 def read_spec(argument: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from trogdor.cli.partition import (
 )
 from trogdor.cli.quantity import parse_percent, parse_rate_kbit
 from trogdor.cli.target import Target, complete_node
+from trogdor.cli.verb import verb
 
 if TYPE_CHECKING:
     from trogdor.spec.network import Link
@@ -39,6 +40,7 @@ NEEDS = {"--normal": "--jitter", "--burst": "--loss", "--reorder": "--delay"}
 """Options that say nothing without another one."""
 
 
+@verb("slow")
 def command(
     *,
     ends: Annotated[
@@ -50,8 +52,6 @@ def command(
             "links. An end is a node, an address, a CIDR or a DNS name.",
         ),
     ],
-    target: Target = None,
-    duration: options.For = None,
     delay: Annotated[str | None, typer.Option(metavar="TIME", help="Hold each packet back so long, each way.")] = None,
     jitter: Annotated[
         str | None, typer.Option(metavar="TIME", help="The delay varies by so much, which reorders packets.")
@@ -71,13 +71,8 @@ def command(
     one_way: Annotated[bool, typer.Option("--one-way", help="Only what the first group sends to the second.")] = False,
     to: Annotated[str | None, typer.Option(metavar="END,…", help="The second group: the same as after a /.")] = None,
     seed: options.Seed = None,
-    later: options.In = None,
-    at: options.At = None,
-    detach: options.Detach = False,
-    task_id: options.TaskId = None,
-    only_print: options.Print = False,
-    as_json: options.AsJson = False,
-) -> None:
+    target: Target = None,
+) -> dict[str, Any]:
     """Slows links down, both ways: delay, jitter, loss, damage, reordering, a rate. Its words are those of tc netem.
 
     trogdor slow n1 n2 --delay 100ms --jitter 10ms --for 30s
@@ -88,9 +83,6 @@ def command(
 
     Each direction is delayed, so a round trip takes twice the delay longer.
     """
-    from trogdor.cli.foreground import run_spec
-
-    when = options.When.read(duration, later, at)
     texts = {"--delay": delay, "--jitter": jitter, "--loss": loss, "--corrupt": corrupt, "--reorder": reorder}
     values = options.read({option: (text, READ[option][1]) for option, text in {**texts, "--rate": rate}.items()})
     terms: dict[str, Any] = {READ[option][0]: value for option, value in values.items()}
@@ -103,9 +95,7 @@ def command(
     spec = spec_of(groups_of(ends, to, target), terms, one_way=one_way)
     if seed is not None:
         spec["seed"] = seed
-    run_spec(
-        spec, when, target=target, word="slow", task_id=task_id, detach=detach, only_print=only_print, as_json=as_json
-    )
+    return spec
 
 
 def refuse_idle(given: dict[str, Any]) -> None:
