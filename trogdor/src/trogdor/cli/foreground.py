@@ -186,14 +186,19 @@ def checked_nodes(client: "Client", task_id: str, spec: dict[str, Any]) -> list[
         return []
     problems = answer["problems"]
     if not problems and spec["startMs"] <= 0:
-        problems = [
-            {"path": "", "message": f"node {node}: {plan['problem'] or plan['unverified']}"}
-            for node, plan in answer["plans"].items()
-            if plan["problem"] or (not plan["claims"] and NO_PROCESS in plan["unverified"])
-        ]
+        problems = [problem for node, plan in answer["plans"].items() for problem in _problems_of(node, plan)]
     if problems:
         raise refusal(client, problems)
     return list(answer["nodes"])
+
+
+def _problems_of(node: str, plan: dict[str, Any]) -> list[dict[str, str]]:
+    """Why a node's plan would come to nothing."""
+    if plan["problem"]:
+        return [{"path": "", "message": f"node {node}: {plan['problem']}", "kind": "impossible"}]
+    if not plan["claims"] and NO_PROCESS in plan["unverified"]:
+        return [{"path": "", "message": f"node {node}: {plan['unverified']}", "kind": "no process"}]
+    return []
 
 
 def refusal(client: "Client", problems: list[dict[str, str]]) -> Failure:
@@ -203,25 +208,18 @@ def refusal(client: "Client", problems: list[dict[str, str]]) -> Failure:
     ]
     if any("nknown node name" in line for line in lines):
         lines += suggestions("\n".join(lines), list(client.nodes()))
-    return Failure(
-        _refusal_code([problem["message"] for problem in problems]), "nothing was done:\n  " + "\n  ".join(lines)
-    )
+    kinds = {problem.get("kind", "spec") for problem in problems}
+    code = _CODES[kinds.pop()] if len(kinds) == 1 else ExitCode.BAD_USAGE
+    return Failure(code, "nothing was done:\n  " + "\n  ".join(lines))
 
 
 _CODES = {
-    "no agent answers": ExitCode.UNREACHABLE,
-    "frozen: ": ExitCode.IMPOSSIBLE,
-    "cannot do this": ExitCode.IMPOSSIBLE,
-    NO_PROCESS: ExitCode.NOT_TAKEN,
+    "spec": ExitCode.BAD_USAGE,
+    "unreachable": ExitCode.UNREACHABLE,
+    "impossible": ExitCode.IMPOSSIBLE,
+    "no process": ExitCode.NOT_TAKEN,
 }
-
-
-def _refusal_code(messages: list[str]) -> ExitCode:
-    """Bad usage, unless every problem is of one other kind."""
-    codes = {
-        next((code for words, code in _CODES.items() if words in message), ExitCode.BAD_USAGE) for message in messages
-    }
-    return codes.pop() if len(codes) == 1 else ExitCode.BAD_USAGE
+"""Kind of problem → exit code. Problems of several kinds are bad usage."""
 
 
 def suggestions(message: str, nodes: list[str]) -> list[str]:

@@ -155,7 +155,7 @@ class AsyncClient(_AsyncClient):
             raise Refused(str(self.target), [Problem(entry["path"], entry["message"]) for entry in problems])
 
     async def check(self, task_id: str, spec: Mapping[str, Json]) -> dict[str, Json]:
-        """``{"problems": [{"path", "message"}], "nodes": […]}``; changes nothing."""
+        """``{"problems": [{"path", "message", "kind"}], "nodes": […]}``; changes nothing."""
         return await self._connection.send(calls.check(task_id, spec))  # type: ignore[no-any-return]
 
     async def plan(self, task_id: str, spec: Mapping[str, Json]) -> dict[str, Json]:

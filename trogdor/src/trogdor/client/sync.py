@@ -206,7 +206,7 @@ class Client(_Client):
             raise Refused(str(self.target), [Problem(entry["path"], entry["message"]) for entry in problems])
 
     def check(self, task_id: str, spec: Mapping[str, Json]) -> dict[str, Json]:
-        """``{"problems": [{"path", "message"}], "nodes": […]}``; changes nothing."""
+        """``{"problems": [{"path", "message", "kind"}], "nodes": […]}``; changes nothing."""
         return self._connection.send(calls.check(task_id, spec))  # type: ignore[no-any-return]
 
     def plan(self, task_id: str, spec: Mapping[str, Json]) -> dict[str, Json]:

@@ -49,7 +49,10 @@ def _nodes_for(spec: Spec, topology: Topology, agents: Mapping[str, Agent]) -> l
 def problems_of(
     document: Any, topology: Topology, agents: Mapping[str, Agent]
 ) -> tuple[list[dict[str, str]], list[str]]:
-    """Every problem of a spec in JSON, each with its path, and the nodes it would run on."""
+    """Every problem of a spec in JSON, and the nodes it would run on.
+
+    A problem is ``{path, message, kind}``; its kind is ``spec``, ``unreachable`` or ``impossible``.
+    """
     if not isinstance(document, dict):
         return [_problem("spec", "a JSON object is wanted")], []
     try:
@@ -68,7 +71,7 @@ def problems_of(
 def _problems_on(agent: Agent, spec: Spec) -> list[dict[str, str]]:
     name = agent.node.name
     if not agent.up:
-        return [_problem("spec", f"node {name}: no agent answers at {agent.connection.target}")]
+        return [_problem("spec", f"node {name}: no agent answers at {agent.connection.target}", "unreachable")]
     classes = agent.features.get("classes")
     unknown = classes_within(spec) - set(classes) if agent.kind == "own" and classes is not None else set()
     missing = agent.features.get("missing") or {}
@@ -76,12 +79,13 @@ def _problems_on(agent: Agent, spec: Spec) -> list[dict[str, str]]:
     for wanted in sorted(unknown):
         what = "this" if wanted == spec.class_name else wanted.rpartition(".")[2]
         why = missing.get(wanted) or "; ".join(f"{what}: {reason}" for what, reason in missing.items())
-        problems.append(_problem("spec.class", f"node {name} cannot do {what}" + (f": {why}" if why else "")))
+        cannot = f"node {name} cannot do {what}" + (f": {why}" if why else "")
+        problems.append(_problem("spec.class", cannot, "impossible"))
     return problems
 
 
-def _problem(path: str, message: str) -> dict[str, str]:
-    return {"path": path, "message": message}
+def _problem(path: str, message: str, kind: str = "spec") -> dict[str, str]:
+    return {"path": path, "message": message, "kind": kind}
 
 
 def _path(steps: tuple[int | str, ...]) -> str:

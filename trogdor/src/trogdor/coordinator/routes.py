@@ -142,9 +142,10 @@ class Routes:
             waited_s += MEET_STEP_S
             problems, names = admission.problems_of(body.document, self.tasks.topology, self.tasks.agents)
         if not body.id:
-            problems.insert(0, {"path": "id", "message": "Invalid empty ID in createTask request."})
+            problems.insert(0, {"path": "id", "message": "Invalid empty ID in createTask request.", "kind": "spec"})
         if self.tasks.identity.frozen:
-            problems.append({"path": "", "message": "frozen: new faults are refused until `trogdor thaw`"})
+            frozen = "frozen: new faults are refused until `trogdor thaw`"
+            problems.append({"path": "", "message": frozen, "kind": "impossible"})
         return {"problems": problems, "nodes": names}
 
     async def plan(self, request: Request, body: CheckTaskRequest) -> Any:

@@ -95,16 +95,11 @@ def test_every_problem_is_listed_and_nothing_created(run: Run, coordinator: Daem
 
 
 @pytest.mark.parametrize(
-    ("messages", "code"),
-    [
-        (["node n1: no agent answers at h:1"], 5),
-        (["frozen: new faults are refused"], 6),
-        (["node n1 cannot do this: nft: install it", "frozen: x"], 6),
-        (["frozen: x", "Unknown node names: n9"], 2),
-    ],
+    ("kinds", "code"),
+    [(["unreachable"], 5), (["impossible", "impossible"], 6), (["impossible", "spec"], 2), (["spec"], 2)],
 )
-def test_why_it_was_refused_is_the_exit_code(run: Run, coordinator: Daemon, messages: list[str], code: int) -> None:
-    problems = [{"path": "spec", "message": message} for message in messages]
+def test_why_it_was_refused_is_the_exit_code(run: Run, coordinator: Daemon, kinds: list[str], code: int) -> None:
+    problems = [{"path": "spec", "message": "no", "kind": kind} for kind in kinds]
     coordinator.answers["POST /coordinator/task/plan"] = (200, {"problems": problems, "nodes": []})
     assert run(*ARGS, "-t", coordinator.target).code == code
 
