@@ -1,19 +1,13 @@
 """``trogdor demo``: the main job on a real cluster, watched live."""
 
-import sys
-import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trogdor.cli.exits import ExitCode, Failure
-from trogdor.cli.output import bad, bold, clock, coloured, good, print_json, print_table
+from trogdor.cli.output import bad, bold, clock, good, print_table
 
 if TYPE_CHECKING:
     from trogdor.lab.demo import Report
-
-_COLOURS = {"n1": "36", "n2": "33", "n3": "35", "writes": "32", "task": "1"}
 
 
 def command(
@@ -25,35 +19,10 @@ def command(
     Three nodes on this machine, an agent on each and a coordinator; etcd is written to ten times a second. Needs no
     root. Everything is gone at the end. Fails if the leader never changed or if anything remained.
     """
-    from trogdor.cli.duration import parse_duration_ms
-    from trogdor.cli.target import failures
-    from trogdor.lab import LabError, demo
+    from trogdor.cli.demonstration import present
+    from trogdor.lab import demo
 
-    try:
-        duration_ms = parse_duration_ms(duration)
-    except ValueError as error:
-        raise Failure(ExitCode.BAD_USAGE, str(error)) from None
-    began = time.monotonic()
-
-    def say(node: str, what: str) -> None:
-        if not as_json:
-            name = coloured(f"{node:6}", _COLOURS.get(node, "0"))
-            sys.stdout.write(f"{time.monotonic() - began:6.2f} s  {name}  {what}\n")
-            sys.stdout.flush()
-
-    try:
-        with failures():
-            report = demo.run(say, duration_ms=duration_ms)
-    except LabError as error:
-        raise Failure(ExitCode.IMPOSSIBLE, str(error)) from None
-    except KeyboardInterrupt:
-        raise Failure(ExitCode.INTERRUPTED, "interrupted; the lab is gone, and the fault with it") from None
-    if as_json:
-        print_json(asdict(report))
-    else:
-        _print_report(report)
-    if report.problems:
-        raise Failure(ExitCode.NOT_TAKEN, "the demonstration failed:\n  " + "\n  ".join(report.problems))
+    present(demo.run, _print_report, duration=duration, as_json=as_json)
 
 
 def _print_report(report: "Report") -> None:
