@@ -85,6 +85,12 @@ class Warden:
         message = {"watch": str(site.directory), "node": site.node, "epoch": ledger.epoch, "kinds": dict(site.kinds)}
         self._send(message | {"place": place}, [] if site.place.net_fd is None else [site.place.net_fd])
 
+    def forget(self, ledger: "Ledger") -> None:
+        """This ledger is closed: there is nothing to undo."""
+        with self._lock, contextlib.suppress(OSError):
+            self._ledgers.remove(ledger)
+            self._send({"forget": str(ledger.site.directory), "epoch": ledger.epoch})
+
     def changed(self) -> None:
         """Claims were added. Raises CannotInject when there is no warden and none can be started."""
         with self._lock:
@@ -218,12 +224,19 @@ class _Watch:
             return False
         if "watch" in message:
             self._watched.append(_watched(message, fds))
+        if "forget" in message:
+            self._forget(Path(message["forget"]), message["epoch"])
         if message.get("alive"):
             self._clock_ns = message["alive"] - self._heard_ns
         else:
             for each in self._watched:
                 each.look()
         return True
+
+    def _forget(self, directory: Path, epoch: int) -> None:
+        for each in [each for each in self._watched if (each.site.directory, each.epoch) == (directory, epoch)]:
+            self._watched.remove(each)
+            each.site.place.close()
 
     def _has_failed(self) -> bool:
         """Whether the agent hangs, or a claim is past its end and no record says that it was undone."""

@@ -69,6 +69,8 @@ def test_a_place_that_vanishes_is_no_failed_heal(lab: Lab, agent: LabAgent, inne
     agent.stop(1)
     shown = agent.done(1)
     assert "error" not in shown, shown
+    assert shown["status"]["undoneBy"] == "gone"
+    assert f"process {inner.pid}, whose namespaces it was, has ended" in shown["status"]["notes"][0]
 
 
 def test_a_fault_on_an_inner_node_is_undone_when_the_agent_is_killed(

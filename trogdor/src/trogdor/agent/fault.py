@@ -137,7 +137,7 @@ class InjectFault(Work):
         if fired.troubles:
             return _with_troubles("the fault did not take in whole", fired)
         why = await watch.broken()
-        if not self._holding:
+        if not self._holding or self._of.scene.place.is_gone:
             await asyncio.Event().wait()
         self._tell(verdict=not_seen(why).verdict)
         return f"not seen: {why}"
@@ -197,6 +197,11 @@ class InjectFault(Work):
         assert self._undone is not None
         undone = self._undone
         await self._release_late_claims()
+        if (place := self._of.scene.place).is_gone:
+            self._close_watches()
+            note = f"process {place.root_pid}, whose namespaces it was, has ended, and the fault with it"
+            self._tell(undone_by="gone", notes=(*self._status.notes, note))
+            return ""
         self._tell(
             text=self._of.fault.text[1].format(spec=self._of.spec, task_id=self._of.term.task_id),
             undone_by=_undone_by(undone),

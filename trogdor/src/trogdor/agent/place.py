@@ -41,21 +41,36 @@ class Places:
         return [self.own.node.name, *sorted(set(inside) - {self.own.node.name})]
 
     async def find(self, name: str) -> AgentPlace:
-        """The place of a node; empty: the agent's own. Raises KeyError, or OSError when it cannot be entered."""
-        if not name or name in self.open:
-            return self.open[name or self.own.node.name]
+        """The place of a node; empty: the agent's own. Raises KeyError, or OSError when it cannot be entered.
+
+        One whose process has ended is left, and its successor entered, once no fault is claimed of it any more.
+        """
+        known = self.open.get(name or self.own.node.name)
+        if known is not None and not known.place.is_gone:
+            return known
         if name not in self.served():
             raise KeyError(name)
         if name not in self._opening:
-            self._opening[name] = asyncio.ensure_future(asyncio.to_thread(self._open_place, self._nodes[name]))
+            self._opening[name] = asyncio.create_task(self._enter(name))
         try:
-            opened = await asyncio.shield(self._opening[name])
+            return await asyncio.shield(self._opening[name])
         finally:
             self._opening.pop(name, None)
-        if name not in self.open:
-            self.open[name] = opened
-            opened.eyes.start()
-        return self.open[name]
+
+    async def _enter(self, name: str) -> AgentPlace:
+        if (left := self.open.get(name)) is not None:
+            if left.ledger.claimed():
+                raise OSError(
+                    f"process {left.place.root_pid}, whose namespaces it was, has ended; its faults end first"
+                )
+            del self.open[name]
+            left.eyes.close()
+            await asyncio.to_thread(left.ledger.close)
+            left.place.close()
+        entered = await asyncio.to_thread(self._open_place, self._nodes[name])
+        entered.eyes.start()
+        self.open[name] = entered
+        return entered
 
 
 def open_place(

@@ -36,6 +36,9 @@ class Watcher(Protocol):
     def watch(self, ledger: "Ledger") -> None:
         """From now on this ledger's journal is undone when its agent dies, hangs or is late."""
 
+    def forget(self, ledger: "Ledger") -> None:
+        """This ledger is closed: there is nothing to undo."""
+
     def changed(self) -> None:
         """Claims were added. Raises CannotInject when there is no warden and none can be started."""
 
@@ -241,6 +244,10 @@ class Ledger:
         with self._guard:
             return [claim for claim in self._books.of_kind(kind, fired=True) if claim.id not in self._owed]
 
+    def claimed(self) -> bool:
+        """Whether anything is claimed, in force or not; what could not be undone does not count."""
+        return bool(self._books.claims.keys() - self._owed)
+
     def in_force(self, now_ns: int | None = None) -> list[Claim]:
         """The claims that were fired, were not undone, and at ``now_ns`` have not ended."""
         now = self.site.clock() if now_ns is None else now_ns
@@ -291,6 +298,8 @@ class Ledger:
         self._unsynced.set()
         self._syncer.join()
         self._journal.sync()
+        if self._watcher is not None:
+            self._watcher.forget(self)
         self._journal.close()
         for resource in self._resources.values():
             resource.close()

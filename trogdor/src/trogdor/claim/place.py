@@ -1,6 +1,7 @@
 """Where a node is: this process's own namespaces, or those of another process, entered by the calling thread."""
 
 import os
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ class Place:
     """Inodes of the network and of the pid namespace."""
     root_pid: int | None = None
     """The process whose namespaces these are; None: our own."""
+    root_fd: int | None = None
+    """A pidfd of that process."""
 
     @classmethod
     def here(cls) -> "Place":
@@ -28,8 +31,23 @@ class Place:
     @classmethod
     def of_process(cls, pid: int) -> "Place":
         """The namespaces of another process. Raises OSError when it is gone or not ours to enter."""
-        net_fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        return cls(net_fd=net_fd, net=os.fstat(net_fd).st_ino, pid=_inode(str(pid), "pid"), root_pid=pid)
+        root_fd = os.pidfd_open(pid)
+        try:
+            net_fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            net, pids = os.fstat(net_fd).st_ino, _inode(str(pid), "pid")
+            return cls(net_fd=net_fd, net=net, pid=pids, root_pid=pid, root_fd=root_fd)
+        except OSError:
+            os.close(root_fd)
+            raise
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the process whose namespaces these are has ended, and nothing in them concerns anybody any more."""
+        if self.root_fd is None:
+            return False
+        ended = select.poll()
+        ended.register(self.root_fd, select.POLLIN)
+        return bool(ended.poll(0))
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -49,8 +67,9 @@ class Place:
 
     def close(self) -> None:
         """Lets the namespaces go."""
-        if self.net_fd is not None:
-            os.close(self.net_fd)
+        for fd in (self.net_fd, self.root_fd):
+            if fd is not None:
+                os.close(fd)
 
 
 def _inode(pid: str, kind: str) -> int:
