@@ -74,7 +74,7 @@ class Workers:
         term = Term(request.task_id, request.worker_id, now_ns, now_ns + left_ms * NS_PER_MS)
         place, asked_ns = self._of.places.own, request.spec.start_ms * NS_PER_MS - offset_ns
         work = _ended_before(place, term.worker_id, asked_ns, offset_ns) or self._work_of(
-            request.spec, term, place, wall_offset_ns=offset_ns, peers={}, exempt=(caller,)
+            request.spec, term, place, wall_offset_ns=offset_ns, peers={}, exempt=(caller.partition("%")[0],)
         )
         worker = Worker(term, request.spec, work, offset_ns)
         self._begin(worker)

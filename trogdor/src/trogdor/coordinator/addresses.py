@@ -25,5 +25,5 @@ def ours_towards(theirs: Iterable[str]) -> tuple[str, ...]:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, socket.SOCK_DGRAM) as probe, suppress(OSError):
             probe.connect((address, DISCARD_PORT))
-            found[str(probe.getsockname()[0])] = None
+            found[str(probe.getsockname()[0]).partition("%")[0]] = None
     return tuple(found)

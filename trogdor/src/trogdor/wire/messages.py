@@ -1,8 +1,9 @@
 """The requests of both daemons and the states they report, with upstream's names, defaults and order of keys."""
 
+import ipaddress
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, SerializeAsAny
+from pydantic import AfterValidator, Field, SerializeAsAny
 
 from trogdor.spec import Document, Spec
 from trogdor.spec.jackson import Boolean, Long, MapOf, String
@@ -48,6 +49,17 @@ class Peer(Document):
     probe_port: int = Field(0, ge=0, le=65535, description="Its agent's probe port, UDP and TCP; 0: none.")
 
 
+def _address(text: str) -> str:
+    """It is to stand in rules: an address without a zone, which could hold anything."""
+    if text and "%" in text:
+        raise ValueError("an address without a zone is wanted")
+    return text and str(ipaddress.ip_address(text))
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""An IP address; empty where a Unix socket has none."""
+
+
 class ArmWorkerRequest(Message):
     """Prepares a worker ahead of its instant, under its coordinator's lease (ours)."""
 
@@ -63,7 +75,7 @@ class ArmWorkerRequest(Message):
     )
     wall_offset_ns: int = Field(0, description="This plus CLOCK_BOOTTIME of the agent is the coordinator's wall clock.")
     peers: Annotated[dict[str, Peer], MapOf] = Field({}, description="Node → where its probe answers.")
-    exempt: tuple[str, ...] = Field((), max_length=256, description="The coordinator's addresses: never cut off.")
+    exempt: tuple[Address, ...] = Field((), max_length=256, description="The coordinator's addresses: never cut off.")
 
 
 class PlanRequest(Message):

@@ -4,14 +4,15 @@ from typing import Any
 
 import pytest
 
-from trogdor.claim.model import Term
+from trogdor.claim.model import CannotInject, Term
 from trogdor.claim.place import Place
 from trogdor.platform.base import Plan, Scene
 from trogdor.platform.linux import PLATFORM
 from trogdor.platform.linux.addresses import Addresses
-from trogdor.platform.linux.degraded import Roads
+from trogdor.platform.linux.degraded import Roads, device_facts
 from trogdor.probe.expect import LinkSlow
 from trogdor.spec import SpecError, parse
+from trogdor.spec.network import DegradedNetworkFaultSpec
 from trogdor.topology import topology_of
 
 TERM = Term("task-7", 7, 1_000, 2_000)
@@ -122,3 +123,10 @@ def test_upstreams_latency_is_a_packet_queue_on_what_the_device_receives_where_i
 def test_a_node_without_a_device_is_refused() -> None:
     with pytest.raises(SpecError, match="networkDevice is needed"):
         plan({"class": "DegradedNetworkFaultSpec", "nodeSpecs": {"n1": {"latencyMs": 5}}}, "n1", False)
+
+
+def test_a_device_that_is_not_there_is_told_with_those_that_are() -> None:
+    spec = parse({**DEVICE, "nodeSpecs": {"n1": {"networkDevice": "eth0 -j ACCEPT", "latencyMs": 5}}})
+    assert isinstance(spec, DegradedNetworkFaultSpec)
+    with pytest.raises(CannotInject, match=r"no network device 'eth0 -j ACCEPT' here, but .*lo"):
+        device_facts(spec, Scene(CLUSTER.nodes["n1"], CLUSTER))

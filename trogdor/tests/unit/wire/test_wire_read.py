@@ -6,7 +6,7 @@ import pytest
 
 from trogdor.spec.task import NoOpTaskSpec
 from trogdor.wire.errors import BadRequest, UnknownClass
-from trogdor.wire.messages import CreateWorkerRequest, StopWorkerRequest, task_state, worker_state
+from trogdor.wire.messages import ArmWorkerRequest, CreateWorkerRequest, StopWorkerRequest, task_state, worker_state
 from trogdor.wire.read import read_message
 from trogdor.wire.status import FaultStatus, read_statuses
 
@@ -99,3 +99,13 @@ def test_a_faults_status_is_read_for_one_node_and_for_many() -> None:
     assert read_statuses(status.to_json(), ["n1"]) == {"n1": status}
     assert read_statuses({"n1": status.to_json(), "n2": "receiving"}, ["n1", "n2"]) == {"n1": status}
     assert read_statuses("active", ["n1"]) == {}
+
+
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1 tcp dport 1 return\nflush ruleset", "fe80::1%eth0\nflush ruleset", "host"]
+)
+def test_what_is_to_stand_in_rules_is_an_address(address: str) -> None:
+    arming = {"workerId": 1, "taskId": "t", "spec": SPEC, "startNs": 1, "endNs": 2}
+    assert read_message(ArmWorkerRequest, {**arming, "exempt": ["10.0.0.1", "fe80::1", ""]}).exempt[1] == "fe80::1"
+    with pytest.raises(BadRequest, match="exempt"):
+        read_message(ArmWorkerRequest, {**arming, "exempt": [address]})

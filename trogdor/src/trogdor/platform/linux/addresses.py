@@ -28,14 +28,17 @@ class Addresses:
 
 
 def look_up(names: Iterable[str], topology: Topology, place: Place) -> Addresses:
-    """Every address of each node and DNS name. Raises CannotInject when one has none."""
+    """Every address of each node and DNS name, sorted: a name server turns its answers.
+
+    Raises CannotInject when one has none.
+    """
     of = {name: _of_node(topology.nodes[name]) if name in topology.nodes else _resolved(name, name) for name in names}
     return Addresses(of, own_addresses(place))
 
 
 def _of_node(node: Node) -> tuple[str, ...]:
     resolved = _resolved(node.hostname, f"node {node.name}: {node.hostname}")
-    return tuple(dict.fromkeys([*resolved, *node.addresses]))
+    return tuple(sorted({*resolved, *node.addresses}))
 
 
 def _resolved(name: str, words: str) -> tuple[str, ...]:
@@ -43,7 +46,7 @@ def _resolved(name: str, words: str) -> tuple[str, ...]:
         answers = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except OSError as error:
         raise CannotInject(f"{words} has no address: {error.strerror or error}") from None
-    return tuple(dict.fromkeys(str(answer[4][0]).partition("%")[0] for answer in answers))
+    return tuple(sorted({str(answer[4][0]).partition("%")[0] for answer in answers}))
 
 
 def own_addresses(place: Place) -> frozenset[str]:

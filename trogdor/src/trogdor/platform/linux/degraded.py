@@ -4,11 +4,12 @@ Upstream's fault delays what a device sends, by netem; where the kernel has none
 back instead, which a conversation cannot tell apart. The targets of the status say which.
 """
 
+import socket
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from trogdor.claim.model import Claim, Json, Term
+from trogdor.claim.model import CannotInject, Claim, Json, Term
 from trogdor.platform.base import Fault, Plan, Scene
 from trogdor.platform.linux.addresses import Addresses, look_up, network_of
 from trogdor.platform.linux.kernel import device_towards, has_netem
@@ -27,7 +28,12 @@ class Roads:
 
 
 def device_facts(spec: DegradedNetworkFaultSpec, scene: Scene) -> bool:
-    """Whether the kernel can delay what a device sends."""
+    """Whether the kernel can delay what a device sends. Raises CannotInject where there is no such device."""
+    wanted = spec.node_specs.get(scene.node.name)
+    with scene.place.entered():
+        devices = [name for _, name in socket.if_nameindex()]
+    if wanted is not None and wanted.network_device and wanted.network_device not in devices:
+        raise CannotInject(f"there is no network device {wanted.network_device!r} here, but {', '.join(devices)}")
     return has_netem()
 
 
