@@ -8,9 +8,12 @@ from pathlib import Path
 
 from trogdor.claim.place import Place
 from trogdor.platform.linux import java
+from trogdor.platform.linux.inside import read_text
 
 KERNEL_THREAD = 0x00200000
 """PF_KTHREAD in the flags of /proc/PID/stat."""
+
+MOST_OF_A_PID_FILE, MOST_OF_PASSWD = 32, 1 << 20
 
 _STATE, _PARENT, _FLAGS, _STARTED = 0, 1, 6, 19
 """Fields of /proc/PID/stat behind the command, which stands in parentheses and may hold anything."""
@@ -160,9 +163,9 @@ def _like(pattern: str, place: Place) -> Test:
 
 
 def _in_pid_file(path: str, place: Place) -> Test:
-    text = Path(_root(place) + path).read_text().strip()
+    text = read_text(place, path, MOST_OF_A_PID_FILE).strip()
     if not text.isdecimal():
-        raise OSError(f"{path} holds no process id but {text[:40]!r}")
+        raise OSError(f"{path} holds no process id")
     return lambda process: _own_pid(process.pid) == int(text)
 
 
@@ -176,10 +179,6 @@ def _java_main(name: str, place: Place) -> Test:
 
 
 _TESTS = {"name": _named, "pattern": _like, "pidFile": _in_pid_file, "user": _of_user, "javaMain": _java_main}
-
-
-def _root(place: Place) -> str:
-    return "" if place.root_pid is None else f"/proc/{place.root_pid}/root"
 
 
 def _own_pid(pid: int) -> int:
@@ -200,7 +199,7 @@ def _status(pid: int, field: str) -> list[str]:
 
 
 def _uid_of(user: str, place: Place) -> int:
-    for line in Path(f"{_root(place)}/etc/passwd").read_text().splitlines():
+    for line in read_text(place, "/etc/passwd", MOST_OF_PASSWD).splitlines():
         name, _, rest = line.partition(":")
         if name == user:
             return int(rest.split(":")[1])
