@@ -100,6 +100,18 @@ def test_a_rule_ends_by_itself_at_its_own_time(lab: Lab) -> None:
         assert connect_ms(lab, "n1", "n2", 5005) < HELD_MS / 2
 
 
+def test_a_queue_whose_reader_died_lets_packets_pass_and_is_undone(lab: Lab) -> None:
+    queue = queue_of(lab, "n1")
+    first, second = (claim("queue", KEY, {"sources": [lab.nodes["n2"].address], "delayMs": HELD_MS}, n) for n in (1, 2))
+    with listening(lab, "n2", 5006), held(queue, first, second):
+        assert queue._reader is not None
+        queue._reader.kill()
+        queue._reader.wait(30)
+        assert connect_ms(lab, "n1", "n2", 5006) < HELD_MS / 2
+        assert queue.apply([second], {KEY: None}, 0)[KEY].what == "gone"
+        assert queue.apply([], {KEY: None}, 0) == {}
+
+
 def test_what_the_kernel_shows_is_the_fold(lab: Lab) -> None:
     queue = queue_of(lab, "n1")
     n2, n3 = lab.nodes["n2"].address, lab.nodes["n3"].address

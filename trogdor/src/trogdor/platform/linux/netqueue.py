@@ -12,6 +12,7 @@ when its standard input closes, which is when the agent dies; a watchdog above i
 The numbers are the kernel's: linux/netfilter/nfnetlink_queue.h.
 """
 
+import ctypes
 import errno
 import heapq
 import ipaddress
@@ -43,6 +44,7 @@ HEADER_BYTES = 96
 """So much of each packet is copied to us: addresses and ports, also behind IPv6's usual extension headers."""
 
 MOST_WAITING = 200_000
+PR_SET_PDEATHSIG = 1
 TURN_S = 0.05
 STALE_S = 0.5
 
@@ -367,13 +369,22 @@ def _watch(child: int, turned: mmap.mmap) -> int:
         time.sleep(TURN_S)
 
 
+def _die_with(parent: int) -> None:
+    """Has the kernel kill this process when its parent ends: nobody reads the queue without a watchdog."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def main() -> None:
     """``netqueue.py QUEUE``."""
     number = int(sys.argv[1])
     turned = mmap.mmap(-1, 4096)
+    watchdog = os.getpid()
     child = os.fork()
     if child:
         sys.exit(_watch(child, turned) and 1)
+    _die_with(watchdog)
     try:
         Reader(number, turned).run()
     except (OSError, ValueError, KeyError) as error:

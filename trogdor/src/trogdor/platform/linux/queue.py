@@ -108,8 +108,11 @@ class PacketQueue(Resource):
             except (OSError, subprocess.TimeoutExpired) as error:
                 return subprocess.CompletedProcess(command, 127, "", str(error))
 
+    def _is_read(self) -> bool:
+        return self._reader is not None and self._reader.poll() is None
+
     def _start_reader(self) -> None:
-        if self._reader and self._reader.poll() is None:
+        if self._is_read():
             return
         program = Path(__file__).with_name("netqueue.py")
         with self.place.entered():
@@ -140,9 +143,11 @@ class PacketQueue(Resource):
         self._reader = None
 
     def apply(self, claims: Sequence[Claim], bases: Mapping[str, Json], now_ns: int) -> Mapping[str, Trouble]:
-        if not self._reader and not claims:  # another process prepared it, and is gone
+        if not claims and not self._is_read():  # another process prepared it, and is gone; or the reader is
             failed = self._set_rules([])
             return {KEY: Trouble("failed", failed)} if failed else {}
+        if not self._is_read():
+            return {KEY: Trouble("gone", "the packet queue's reader has ended: packets pass unharmed")}
         rules = [{**claim.want, "untilNs": claim.term.end_ns} for claim in claims]
         answer = self._tell(rules)
         return {} if answer == str(len(rules)) else {KEY: Trouble("failed", answer)}
