@@ -1,6 +1,8 @@
 """The plans of faults of files, and the control file's fold: ours and the original's (a file stands for the mount)."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from trogdor.claim.place import Place
 from trogdor.platform.base import Plan, Scene
 from trogdor.platform.linux import PLATFORM
 from trogdor.platform.linux.files import Mount
-from trogdor.platform.linux.kibosh import OriginalKibosh, is_ours
+from trogdor.platform.linux.kibosh import Kibosh, OriginalKibosh, is_ours
 from trogdor.probe.expect import ReadFails
 from trogdor.spec import SpecError, parse
 from trogdor.topology import topology_of
@@ -97,6 +99,38 @@ def test_the_originals_list_gets_our_fault_behind_others_and_loses_only_ours(tmp
         assert resource.apply(held, {mount: base}, 0) == {}
         assert resource.observe(mount) == resource.fold(base, [claim.want for claim in held])
     assert resource.observe(mount) == [theirs]
+
+
+def test_what_somebody_else_has_done_to_the_originals_list_stays(tmp_path: Path) -> None:
+    mount = str(original(tmp_path))
+    resource = OriginalKibosh(Place.here(), "n1")
+    claim = Claim("1/x", "kibosh-c", mount, {"type": "unreadable", "prefix": "/a"}, TERM)
+    resource.apply([claim], {mount: []}, 0)
+    original(tmp_path, theirs := {"type": "unreadable", "prefix": "/theirs"})
+    assert resource.apply([], {mount: []}, 0)[mount].what == "changed"
+    assert resource.observe(mount) == [theirs]
+
+
+def test_a_list_that_cannot_be_read_is_not_written(tmp_path: Path) -> None:
+    (tmp_path / "kibosh_control").write_text("{")
+    mount = str(tmp_path)
+    resource = OriginalKibosh(Place.here(), "n1")
+    claim = Claim("1/x", "kibosh-c", mount, {"type": "unreadable"}, TERM)
+    with pytest.raises(CannotInject, match="cannot be read"):
+        resource.prepare([claim])
+    assert resource.apply([claim], {mount: resource.base(mount)}, 0)[mount].what == "failed"
+    assert (tmp_path / "kibosh_control").read_text() == "{"
+
+
+@pytest.mark.parametrize(("code", "what"), [(errno.ENOTCONN, "gone"), (errno.ENOENT, "gone"), (errno.EMFILE, "failed")])
+def test_only_a_mount_that_is_gone_took_its_faults_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, what: str
+) -> None:
+    def fails(*_: Any) -> str:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("trogdor.platform.linux.kibosh.write_document", fails)
+    assert Kibosh(Place.here(), "n1").apply([], {str(tmp_path): None}, 0)[str(tmp_path)].what == what
 
 
 def test_the_original_takes_what_it_knows_of_our_own_specs(tmp_path: Path) -> None:

@@ -48,6 +48,15 @@ def test_when_the_last_want_goes_the_default_comes_back() -> None:
     assert Qdisc.fold("default", []) == "default"
 
 
+def test_delays_of_one_device_stand_one_in_the_other() -> None:
+    wants = [{"match": None, "netem": f"delay {delay}ms"} for delay in (50, 20)]
+    assert [line for line in commands_for("eth0", tree_of(wants)) if "netem" in line] == [
+        "qdisc replace dev eth0 parent 7409:fffe handle 7410: netem delay 20ms",
+        "qdisc replace dev eth0 parent 7410:1 handle 7411: netem delay 50ms",
+    ]
+    assert Qdisc.fold("default", wants)["netem"] == 2
+
+
 def test_the_commands_for_a_link_and_for_netem_are_these() -> None:
     wants = [{"match": None, "netem": "delay 50ms"}, link("10.0.0.1/32", 200, protocol="tcp", ports=["80-81"])]
     assert commands_for("eth0", tree_of(wants)) == [

@@ -64,6 +64,13 @@ def write_document(mount: str, document: Json) -> str:
     return ""
 
 
+def _trouble(mount: str, error: OSError) -> Trouble:
+    """A mount that is gone took its faults with it; of any other error nobody knows."""
+    if error.errno in (errno.ENOENT, errno.ENOTCONN, errno.ENODEV):
+        return Trouble("gone", f"no Kibosh is mounted at {mount} any more: {error.strerror}")
+    return Trouble("failed", f"{control_path(mount)}: {error.strerror}")
+
+
 def _why(answer: bytes) -> str:
     try:
         problems = json.loads(answer)["errors"]
@@ -106,7 +113,7 @@ class Kibosh(Resource):
                 self._lose(mount, held, now_ns)
                 problem = write_document(mount, {"owner": self._owner, "faults": faults})
             except OSError as error:
-                troubles[mount] = Trouble("gone", f"no Kibosh is mounted at {mount} any more: {error.strerror}")
+                troubles[mount] = _trouble(mount, error)
                 continue
             if problem:
                 troubles[mount] = Trouble("failed", problem)
@@ -159,13 +166,20 @@ class OriginalKibosh(Resource):
     nets: ClassVar[frozenset[Net]] = frozenset({Net.WARDEN, Net.REPLAY})
     undone_by: ClassVar[str] = "warden and replay write the list of faults that was there before"
 
+    def __init__(self, place: Place, node: str) -> None:
+        super().__init__(place, node)
+        self._left: dict[str, Json] = {}
+        """Mount → its list as we have left it: the original may say it otherwise than it was told."""
+
     def base(self, key: str) -> Json:
-        return read_faults(key) or []
+        """The list that is there; None where it cannot be read, and is not written either."""
+        return read_faults(key)
 
     def prepare(self, claims: Sequence[Claim]) -> None:
         """Raises CannotInject for a fault that the original does not know, and where none is mounted."""
         for claim in claims:
-            is_ours(claim.key)
+            if not is_ours(claim.key) and read_faults(claim.key) is None:
+                raise CannotInject(f"{control_path(claim.key)} cannot be read, and so not be put back")
             unknown = set(claim.want) - {"type", "prefix", "suffix", "code", "delay_ms", "fraction", "mode", "count"}
             if unknown:
                 raise CannotInject(
@@ -176,10 +190,18 @@ class OriginalKibosh(Resource):
         troubles = {}
         for mount, base in bases.items():
             wants = [claim.want for claim in claims if claim.key == mount]
+            if (left := self._left.get(mount)) is not None and read_faults(mount) not in (None, left):
+                troubles[mount] = Trouble("changed", f"{mount}: somebody else has changed the list of faults")
+                continue
+            if base is None:
+                troubles |= {mount: Trouble("failed", f"{control_path(mount)} could not be read")} if wants else {}
+                continue
             try:
                 _write_original(mount, {"faults": self.fold(base, wants)})
             except OSError as error:
-                troubles[mount] = Trouble("gone", f"no Kibosh is mounted at {mount} any more: {error.strerror}")
+                troubles[mount] = _trouble(mount, error)
+                continue
+            self._left[mount] = read_faults(mount)
         return troubles
 
     @staticmethod

@@ -10,7 +10,8 @@ from trogdor.claim.journal import HELD
 from trogdor.claim.model import CannotInject, Claim, Json, Net, Trouble
 from trogdor.claim.resource import Resource
 
-HANDLE = "7409:"
+HANDLE, NETEM = "7409:", 0x7410
+"""Ours: of the root, and of the first netem below it."""
 WHOLE, REST, FIRST = "1", "fffe", 16
 """Class minors: the whole device, all that no link names, and the first link."""
 UNLIMITED_KBIT = 100_000_000
@@ -60,8 +61,11 @@ def commands_for(device: str, tree: Json) -> list[str]:
         f"class replace dev {device} parent {HANDLE} classid {HANDLE}{WHOLE} htb rate {kbit}kbit",
         f"class replace dev {device} parent {HANDLE}{WHOLE} classid {HANDLE}{REST} htb rate {kbit}kbit",
     ]
-    if tree["netem"]:
-        lines.append(f"qdisc replace dev {device} parent {HANDLE}{REST} handle 7410: netem {tree['netem'][0]}")
+    parent = HANDLE + REST
+    for index, netem in enumerate(tree["netem"]):  # one in the other: what one has held back, the next does again
+        handle = f"{NETEM + index:x}:"
+        lines.append(f"qdisc replace dev {device} parent {parent} handle {handle} netem {netem}")
+        parent = f"{handle}1"
     for index, link in enumerate(tree["links"]):
         minor = f"{FIRST + index:x}"
         rate = min(link["rateKbit"] or kbit, kbit)
@@ -122,9 +126,6 @@ class Qdisc(Resource):
                     f"device {device} has a root qdisc of its own ({root.get('kind')} {root.get('handle')}): "
                     f"remove it first (tc qdisc del dev {device} root), it could not be put back exactly"
                 )
-            tree = tree_of([claim.want for claim in claims if claim.key == device])
-            if len(tree["netem"]) > 1:
-                raise CannotInject(f"device {device}: two faults delay or lose at once; give both in one spec")
 
     def apply(self, claims: Sequence[Claim], bases: Mapping[str, Json], now_ns: int) -> Mapping[str, Trouble]:
         troubles = {}
