@@ -12,19 +12,48 @@ import importlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from trogdor.ducktape.console import ConsoleConsumer, ConsoleProducer
+    from trogdor.ducktape.jmx import JmxTool
+    from trogdor.ducktape.kafka import KafkaService
+    from trogdor.ducktape.kibosh import KiboshService
     from trogdor.ducktape.lab import LabCluster
     from trogdor.ducktape.tags import TaggedCluster, TaggedSpec, TaggedSubcluster
     from trogdor.ducktape.trogdor import TrogdorService, TrogdorTask
+    from trogdor.ducktape.verifiable import VerifiableConsumer, VerifiableProducer
+    from trogdor.ducktape.zookeeper import ZookeeperService
 
-__all__ = ["LabCluster", "TaggedCluster", "TaggedSpec", "TaggedSubcluster", "TrogdorService", "TrogdorTask"]
+__all__ = [
+    "ConsoleConsumer",
+    "ConsoleProducer",
+    "JmxTool",
+    "KafkaService",
+    "KiboshService",
+    "LabCluster",
+    "TaggedCluster",
+    "TaggedSpec",
+    "TaggedSubcluster",
+    "TrogdorService",
+    "TrogdorTask",
+    "VerifiableConsumer",
+    "VerifiableProducer",
+    "ZookeeperService",
+]
 
 _MODULES = {
+    "ConsoleConsumer": "console",
+    "ConsoleProducer": "console",
+    "JmxTool": "jmx",
+    "KafkaService": "kafka",
+    "KiboshService": "kibosh",
     "LabCluster": "lab",
     "TaggedCluster": "tags",
     "TaggedSpec": "tags",
     "TaggedSubcluster": "tags",
     "TrogdorService": "trogdor",
     "TrogdorTask": "trogdor",
+    "VerifiableConsumer": "verifiable",
+    "VerifiableProducer": "verifiable",
+    "ZookeeperService": "zookeeper",
 }
 
 

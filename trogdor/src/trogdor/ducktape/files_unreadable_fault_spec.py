@@ -23,3 +23,5 @@ class FilesUnreadableFaultSpec(TaskSpec):
             "prefix": prefix,
             "errorCode": error_code,
         }
+        self.kibosh_message = {"type": "unreadable", "prefix": prefix, "code": error_code}
+        """The same fault as Kibosh's control file has it, for KiboshService.set_faults."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -22,11 +23,13 @@ def run(arguments: Sequence[str], nodes: int, python: str) -> None:
 
     Raises NoDucktape that says what to install.
     """
-    path = os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH", "")]))
-    agents = f"env PYTHONPATH={shlex.quote(path)} {shlex.quote(sys.executable)} -m trogdor"
-    shared = os.pathsep.join(filter(None, [str(_SOURCE), sys.prefix, os.environ.get("TROGDOR_LAB_SHARE", "")]))
+    path = os.pathsep.join(filter(None, [str(_SOURCE), *_kibosh(), os.environ.get("PYTHONPATH", "")]))
+    python_there = f"env PYTHONPATH={shlex.quote(path)} {shlex.quote(sys.executable)}"
+    given = os.environ.get("TROGDOR_LAB_SHARE", "")
+    shared = os.pathsep.join(filter(None, [str(_SOURCE), *_kibosh(), sys.prefix, given]))
     environment = {
-        "TROGDOR_COMMAND": agents,
+        "TROGDOR_COMMAND": f"{python_there} -m trogdor",
+        "KIBOSH_COMMAND": f"{python_there} -m kibosh",
         **os.environ,
         "TROGDOR_LAB_NODES": str(nodes),
         "TROGDOR_LAB_SHARE": shared,
@@ -47,3 +50,9 @@ def run(arguments: Sequence[str], nodes: int, python: str) -> None:
     sys.stdout.flush()
     command = [python, "-m", "ducktape", "--cluster", "trogdor.ducktape.LabCluster", *arguments]
     os.execve(command[0], command, environment) if os.sep in python else os.execvpe(python, command, environment)
+
+
+def _kibosh() -> list[str]:
+    """Where this Python has Kibosh: a directory, or none."""
+    found = importlib.util.find_spec("kibosh")
+    return [str(Path(found.origin).parents[1])] if found and found.origin else []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -13,10 +12,9 @@ from ducktape.services.service import Service
 from ducktape.utils.util import wait_until
 
 from trogdor.client import AgentClient, Client, ClientError, NotFound
-from trogdor.ducktape import daemon
+from trogdor.deploy import daemon
 from trogdor.ducktape.fault import fault
-
-COMMAND = "TROGDOR_COMMAND"
+from trogdor.ducktape.programs import provide
 
 
 class TrogdorService(Service):  # type: ignore[misc]
@@ -49,12 +47,15 @@ class TrogdorService(Service):  # type: ignore[misc]
         agent_port: int = DEFAULT_AGENT_PORT,
         coordinator_port: int = DEFAULT_COORDINATOR_PORT,
         command: str | None = None,
+        wheels: str | None = None,
     ) -> None:
         """Takes one node of the cluster, for the coordinator.
 
         agent_nodes, client_services: where agents run: these nodes, and those of these services.
         command: what runs Trogdor on a node, a line of shell; by default the global ``trogdor_command``
-            (``ducktape --globals``), $TROGDOR_COMMAND, or ``trogdor``.
+            (``ducktape --globals``), $TROGDOR_COMMAND, or ``trogdor`` where the node has it.
+        wheels: a directory of wheels to install it from, below PERSISTENT_ROOT; by default ``trogdor_wheels``,
+            $TROGDOR_WHEELS, or what pip makes here, for nodes that have no ``trogdor``.
         Raises RuntimeError when there is no node for an agent.
         """
         shared = [node for service in client_services or () for node in service.nodes] + list(agent_nodes or ())
@@ -66,8 +67,7 @@ class TrogdorService(Service):  # type: ignore[misc]
         self.nodes += {node.name: node for node in shared}.values()
         self.agent_port = agent_port
         self.coordinator_port = coordinator_port
-        given = getattr(context, "globals", None) or {}
-        self.command = command or given.get("trogdor_command") or os.environ.get(COMMAND, "trogdor")
+        self._given = command, wheels
         self._client: Client | None = None
 
     def free(self) -> None:
@@ -109,10 +109,12 @@ class TrogdorService(Service):  # type: ignore[misc]
     def start_node(self, node: Any, **kwargs: Any) -> None:
         """Starts the daemon of this node; ``start`` waits for its answer."""
         role = self._role(node)
-        command = f"{self.command} {role} -c {self.CONFIG_PATH} -n {shlex.quote(node.name)} --state {self.STATE_DIR}"
+        program = provide(self.context, node.account, "trogdor", f"{self.PERSISTENT_ROOT}/opt", *self._given)
+        command = f"{program} {role} -c {self.CONFIG_PATH} -n {shlex.quote(node.name)} --state {self.STATE_DIR}"
         self.logger.info("%s: %s", self.who_am_i(node), command)
-        config = json.dumps(self._config(), indent=2)
-        daemon.start(node.account, self.PERSISTENT_ROOT, role, command, self.CONFIG_PATH, config)
+        log = self.COORDINATOR_LOG if self.is_coordinator(node) else self.AGENT_LOG
+        files = {self.CONFIG_PATH: json.dumps(self._config(), indent=2)}
+        daemon.start(node.account, command, pid_file=self._pid_file(node), log=log, files=files)
 
     def _role(self, node: Any) -> str:
         return "coordinator" if self.is_coordinator(node) else "agent"
@@ -133,10 +135,10 @@ class TrogdorService(Service):  # type: ignore[misc]
         try:
             wait_until(answers, timeout_sec=self.START_TIMEOUT_SEC, backoff_sec=0.1, err_msg="it does not answer")
         except Exception as error:
-            role = self._role(node)
-            tail = f"tail -n 20 {self.PERSISTENT_ROOT}/trogdor-{role}.log"
-            said = node.account.ssh_output(tail, allow_fail=True).decode(errors="replace")
-            raise RuntimeError(f"the {role} on {node.name} did not start: {error}; its log ends so:\n{said}") from error
+            log = self.COORDINATOR_LOG if self.is_coordinator(node) else self.AGENT_LOG
+            said = node.account.ssh_output(f"tail -n 20 {log}", allow_fail=True).decode(errors="replace")
+            message = f"the {self._role(node)} on {node.name} did not start: {error}; its log ends so:\n{said}"
+            raise RuntimeError(message) from error
 
     def _client_of(self, node: Any) -> Client | AgentClient:
         host = node.account.ssh_hostname

@@ -12,7 +12,7 @@ from typing import Literal
 
 from trogdor.lab.runtime import LabError
 
-Profile = Literal["kafka-4.1.0", "kafka-3.9.1", "trogdor-4.1.0"]
+Profile = Literal["kafka-4.1.0", "kafka-3.9.1", "kafka-tools-4.1.0", "trogdor-4.1.0"]
 """The profiles of pom.xml."""
 
 POM = Path(__file__).with_name("pom.xml")

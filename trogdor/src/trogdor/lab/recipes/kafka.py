@@ -8,9 +8,7 @@ Everything is under the node's own /mnt/kafka. `KAFKA_HOME` names an unpacked Ka
 
 from __future__ import annotations
 
-import base64
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,40 +16,18 @@ from types import TracebackType
 from trogdor.lab.lab import Lab
 from trogdor.lab.node import Node, NodeProcess
 from trogdor.lab.recipes.jars import java_command, kafka_class_path
+from trogdor.lab.recipes.kafka_config import CONTROLLER_PORT, PORT, meta_properties, server_properties, text
 from trogdor.lab.recipes.zookeeper import Zookeeper
 from trogdor.lab.runtime import LabError
 
-PORT, CONTROLLER_PORT = 9092, 9093
 HOME = "/mnt/kafka"
 MAIN = "kafka.Kafka"
-BROKER, CONTROLLER = "broker", "controller"
 CONTROLLER_ID = 3000
 """Ids of separate controllers are counted from here, so that a broker keeps the number of its node."""
 
-CLUSTER_ID = "dHJvZ2RvciBsYWIga2Fma2"
 HEAP_MB = 256
 LOG = "kafka"
 _POLL_S = 0.02
-
-QUICK = {
-    "offsets.topic.num.partitions": "3",
-    "transaction.state.log.num.partitions": "3",
-    "share.coordinator.state.topic.num.partitions": "3",
-    "group.initial.rebalance.delay.ms": "0",
-    "num.network.threads": "2",
-    "num.io.threads": "3",
-    "log.cleaner.enable": "false",
-    "auto.create.topics.enable": "false",
-    "replica.lag.time.max.ms": "5000",
-    "controlled.shutdown.enable": "true",
-}
-"""What makes a cluster small and quick to notice a fault; `config` takes precedence."""
-
-KRAFT = {
-    "broker.session.timeout.ms": "6000",
-    "broker.heartbeat.interval.ms": "1000",
-}
-ZOOKEEPER = {"zookeeper.session.timeout.ms": "6000", "zookeeper.connection.timeout.ms": "30000"}
 
 
 class Kafka:
@@ -117,51 +93,21 @@ class Kafka:
         home.mkdir(parents=True, exist_ok=True)
         if self._zookeeper is None:
             _format(home / "data", self._number(name))
-        properties = self._properties(node)
-        (home / "server.properties").write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        (home / "server.properties").write_text(text(self._properties(name)))
         command = java_command(self._jars, MAIN, f"{HOME}/server.properties", heap_mb=self._heap_mb)
         self._processes[name] = node.popen(command, log=LOG)
 
     def _number(self, name: str) -> int:
         return self.brokers.get(name) or self.controllers[name]
 
-    def _properties(self, node: Node) -> dict[str, str]:
-        replicas = str(min(3, len(self.brokers)))
-        enough = str(min(2, len(self.brokers)))
-        properties = {
-            **QUICK,
-            "log.dirs": f"{HOME}/data",
-            "offsets.topic.replication.factor": replicas,
-            "transaction.state.log.replication.factor": replicas,
-            "transaction.state.log.min.isr": enough,
-        }
-        if node.name in self.brokers:
-            properties["listeners"] = f"PLAINTEXT://:{PORT}"
-            properties["advertised.listeners"] = f"PLAINTEXT://{node.name}:{PORT}"
-        if self._zookeeper is not None:
-            properties |= ZOOKEEPER | {"broker.id": str(self._number(node.name))}
-            properties["zookeeper.connect"] = self._zookeeper.connect
-        else:
-            properties |= self._kraft(node, replicas, enough)
-        return properties | self._config
-
-    def _kraft(self, node: Node, replicas: str, enough: str) -> dict[str, str]:
-        roles = [BROKER] if node.name in self.brokers else []
-        listeners = [f"PLAINTEXT://:{PORT}"] if roles else []
-        if node.name in self.controllers:
-            roles.append(CONTROLLER)
-            listeners.append(f"CONTROLLER://:{CONTROLLER_PORT}")
-        voters = [f"{number}@{name}:{CONTROLLER_PORT}" for name, number in self.controllers.items()]
-        return KRAFT | {
-            "process.roles": ",".join(roles),
-            "node.id": str(self._number(node.name)),
-            "listeners": ",".join(listeners),
-            "controller.listener.names": "CONTROLLER",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
-            "controller.quorum.voters": ",".join(voters),
-            "share.coordinator.state.topic.replication.factor": replicas,
-            "share.coordinator.state.topic.min.isr": enough,
-        }
+    def _properties(self, name: str) -> dict[str, str]:
+        zookeeper = self._zookeeper.connect if self._zookeeper else None
+        return (
+            server_properties(
+                name, brokers=self.brokers, controllers=self.controllers, data=f"{HOME}/data", zookeeper=zookeeper
+            )
+            | self._config
+        )
 
     def await_ready(self, timeout_s: float = 180.0) -> None:
         """Wait until every server accepts connections: a broker does once the cluster has let it in.
@@ -193,13 +139,10 @@ class Kafka:
 
 
 def _format(data: Path, number: int) -> None:
-    """What `kafka-storage format` writes, without a JVM of its own for it."""
     meta = data / "meta.properties"
-    if meta.exists():
-        return
-    data.mkdir(parents=True, exist_ok=True)
-    directory = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    meta.write_text(f"version=1\ncluster.id={CLUSTER_ID}\nnode.id={number}\ndirectory.id={directory}\n")
+    if not meta.exists():
+        data.mkdir(parents=True, exist_ok=True)
+        meta.write_text(meta_properties(number))
 
 
 def _accepts(node: Node, port: int) -> bool:

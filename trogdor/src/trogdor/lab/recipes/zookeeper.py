@@ -26,6 +26,18 @@ LOG = "zookeeper"
 _POLL_S = 0.02
 
 
+def properties(home: str, number: int, servers: Sequence[str]) -> str:
+    """The configuration of the server with this number, from 1; ``servers`` are the names they reach each other by."""
+    lines = [
+        f"tickTime={TICK_MS}", "initLimit=20", "syncLimit=10", f"dataDir={home}/data",
+        f"clientPort={CLIENT_PORT}", f"clientPortAddress={servers[number - 1]}", "admin.enableServer=false",
+        "4lw.commands.whitelist=ruok,mntr,srvr,cons",
+    ]  # fmt: skip
+    if len(servers) > 1:
+        lines += [f"server.{each}={name}:{PEER_PORT}:{ELECTION_PORT}" for each, name in enumerate(servers, start=1)]
+    return "\n".join(lines) + "\n"
+
+
 class Zookeeper:
     """An ensemble, one server on each of the nodes. Raises LabError when it is not ready in time."""
 
@@ -45,17 +57,8 @@ class Zookeeper:
         home = node.path(HOME)
         (home / "data").mkdir(parents=True, exist_ok=True)
         (home / "data" / "myid").write_text(f"{number}\n")
-        lines = [
-            f"tickTime={TICK_MS}", "initLimit=20", "syncLimit=10", f"dataDir={HOME}/data",
-            f"clientPort={CLIENT_PORT}", f"clientPortAddress={node.address}", "admin.enableServer=false",
-            "4lw.commands.whitelist=ruok,mntr,srvr,cons",
-        ]  # fmt: skip
-        if len(self._nodes) > 1:
-            lines += [
-                f"server.{number}={node.name}:{PEER_PORT}:{ELECTION_PORT}"
-                for number, node in enumerate(self._nodes.values(), start=1)
-            ]
-        (home / "zookeeper.properties").write_text("\n".join(lines) + "\n")
+        text = properties(HOME, number, [each.name for each in self._nodes.values()])
+        (home / "zookeeper.properties").write_text(text)
         command = java_command(jars, MAIN, f"{HOME}/zookeeper.properties", heap_mb=HEAP_MB)
         self._processes[node.name] = node.popen(command, log=LOG)
 

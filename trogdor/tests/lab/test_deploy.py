@@ -1,0 +1,192 @@
+"""Daemons on machines that are reached by ssh: the lab's nodes, from the coordinator's place."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trogdor.deploy.wheels import Wheels, make
+from trogdor.ducktape import sshd
+from trogdor.lab import Lab
+
+if os.geteuid() != 0 or not shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin"):
+    pytest.skip("sshd in nodes needs root and openssh-server", allow_module_level=True)
+
+PREFIX = "/opt/trogdor"
+UNITS = "/etc/systemd/system"
+
+
+@dataclass(frozen=True)
+class Hosts:
+    lab: Lab
+    ssh_config: Path
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Wheels:
+    return make(tmp_path_factory.mktemp("wheels"))
+
+
+@pytest.fixture(scope="module")
+def hosts(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """Two nodes with sshd, whose /opt/trogdor and systemd units are their own."""
+    shared = tmp_path_factory.mktemp("ssh")
+    with Lab(2, directories=[PREFIX, UNITS], share=[wheels.directory, shared]) as lab:
+        key = shutil.copy(sshd.start(lab), shared)
+        settings = [f"IdentityFile {key}", "StrictHostKeyChecking no", "UserKnownHostsFile /dev/null", "LogLevel ERROR"]
+        config = shared / "config"
+        config.write_text("\n".join([*settings, ""]))
+        yield Hosts(lab, config)
+
+
+def run(hosts: Hosts, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """``trogdor …`` at the coordinator's place."""
+    path = os.pathsep.join([str(Path(__file__).parents[2] / "src"), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", "trogdor", *arguments, "--ssh-config", str(hosts.ssh_config)]
+    return hosts.lab.coordinator.exec(command, timeout=300, env={**os.environ, "PYTHONPATH": path})
+
+
+def ask(hosts: Hosts, node: str, port: int, path: str) -> dict[str, Any]:
+    answer = hosts.lab.coordinator.exec(
+        ["curl", "-sS", f"http://{hosts.lab.nodes[node].address}:{port}{path}"], check=True
+    )
+    found: dict[str, Any] = json.loads(answer.stdout)
+    return found
+
+
+def traces(hosts: Hosts, name: str) -> set[str]:
+    """All files and processes of a node, but the pid 1's and sshd's."""
+    node = hosts.lab.nodes[name]
+    places = [PREFIX, UNITS, "/mnt", "/var/lib/trogdor"]
+    files = node.exec(["find", *places, "-mindepth", "1", "-not", "-path", "*/ssh/*"], check=True).stdout.split("\n")
+    return {*files, *(each.command for each in node.processes() if "sshd" not in each.command)}
+
+
+def test_daemons_are_installed_checked_and_removed_exactly(hosts: Hosts, wheels: Wheels) -> None:
+    before = {name: traces(hosts, name) for name in hosts.lab.nodes}
+    where = ",".join(f"{name}=root@{node.address}" for name, node in hosts.lab.nodes.items())
+    deploy = ["deploy", "--ssh", where, "--coordinator", "n1", "--wheels", str(wheels.directory)]
+    try:
+        first = run(hosts, *deploy)
+        assert first.returncode == 0, first.stderr
+        assert f"n1: coordinator {wheels.version} answers on port 8889" in first.stdout
+        assert f"n2: agent {wheels.version} answers on port 8888" in first.stdout
+        started = ask(hosts, "n2", 8888, "/agent/status")["serverStartMs"]
+        assert list(ask(hosts, "n1", 8889, "/coordinator/nodes")["nodes"]) == ["n2"]
+        home = f"{PREFIX}/{wheels.version}"
+        prefix = hosts.lab.nodes["n2"].exec([f"{home}/venv/bin/python", "-I", "-c", "import trogdor; print(trogdor)"])
+        assert f"{home}/venv/lib" in prefix.stdout, prefix.stderr
+        again = run(hosts, *deploy)
+        assert again.returncode == 0, again.stderr
+        assert ask(hosts, "n2", 8888, "/agent/status")["serverStartMs"] > started
+    finally:
+        last = run(hosts, "undeploy", "--ssh", where)
+    assert last.returncode == 0, last.stderr
+    assert f"n2: removed {home}" in last.stdout
+    assert {name: traces(hosts, name) for name in hosts.lab.nodes} == before
+    nothing = run(hosts, "undeploy", "--ssh", where)
+    assert nothing.stdout.splitlines() == [f"{name}: nothing of ours is in {PREFIX}" for name in hosts.lab.nodes]
+
+
+def test_a_fault_of_a_dead_agent_is_undone_before_its_installation_goes(hosts: Hosts, wheels: Wheels) -> None:
+    node = hosts.lab.nodes["n2"]
+    where = ["--ssh", f"n2=root@{node.address}"]
+    with node.popen(["sleep", "987655"]) as sleeper:
+        try:
+            assert run(hosts, "deploy", *where, "--wheels", str(wheels.directory)).returncode == 0
+            home = f"{PREFIX}/{wheels.version}"
+            spec = {
+                "class": "trogdor.fault.ProcessPauseFaultSpec",
+                "startMs": round(time.time() * 1000),
+                "durationMs": 600000,
+                "nodeNames": ["n2"],
+                "match": {"pattern": "^sleep 987655$"},
+            }
+            body = {"workerId": 1, "taskId": "pause", "spec": spec}
+            url = "http://127.0.0.1:8888/agent/worker/create"
+            sent = ["curl", "-sS", "-H", "Content-Type: application/json", "-d", json.dumps(body), url]
+            node.exec(sent, check=True)
+            state = f"until grep -q '^State:.T' /proc/{sleeper.pid}/status; do sleep 0.05; done"
+            node.exec(["sh", "-c", state], timeout=60, check=True)
+            ours = [each.pid for each in node.processes() if home in each.command]
+            node.exec(["kill", "-KILL", *map(str, ours)])
+            assert next(each for each in node.processes() if each.pid == sleeper.pid).state == "T"
+        finally:
+            gone = run(hosts, "undeploy", *where)
+        assert gone.returncode == 0, gone.stderr
+        assert next(each for each in node.processes() if each.pid == sleeper.pid).state == "S"
+
+
+SYSTEMCTL = r"""#!/bin/sh
+# As much of systemctl as one unit needs, on a node without systemd: starts what ExecStart says, ends it.
+for name; do :; done
+case "$*" in
+    restart*) setsid $(sed -n 's/^ExecStart=//p' /etc/systemd/system/$name.service) >/dev/null 2>&1 </dev/null &
+        echo $! >/run/$name.pid ;;
+    disable*) kill $(cat /run/$name.pid) && while [ -e /proc/$(cat /run/$name.pid) ]; do sleep 0.1; done
+        rm /run/$name.pid ;;
+esac
+echo "$*" >>/run/systemctl.log
+"""
+
+
+def test_where_systemd_runs_the_daemon_is_its_unit(hosts: Hosts, wheels: Wheels) -> None:
+    node = hosts.lab.nodes["n1"]
+    program = node.path("/opt/trogdor/bin/systemctl")
+    program.parent.mkdir()
+    program.write_text(SYSTEMCTL)
+    program.chmod(0o755)
+    node.exec(["mkdir", "-p", "/run/systemd/system"], check=True)
+    node.exec(
+        ["mount", "--bind", "/opt/trogdor/bin/systemctl", shutil.which("systemctl") or "/bin/systemctl"], check=True
+    )
+    where = ["--ssh", f"n1=root@{node.address}"]
+    try:
+        made = run(hosts, "deploy", *where, "--wheels", str(wheels.directory))
+        assert made.returncode == 0, made.stderr
+        assert "(trogdor-agent.service)" in made.stdout
+        unit = node.path(f"{UNITS}/trogdor-agent.service")
+        if analyze := shutil.which("systemd-analyze"):
+            checked = node.exec([analyze, "verify", f"{UNITS}/trogdor-agent.service"])
+            assert "trogdor-agent.service" not in checked.stderr, checked.stderr
+        gone = run(hosts, "undeploy", *where)
+        assert gone.returncode == 0, gone.stderr
+        assert not unit.exists()
+        said = node.exec(["cat", "/run/systemctl.log"]).stdout.splitlines()
+        assert said == [
+            "daemon-reload", "enable --quiet trogdor-agent", "restart trogdor-agent",
+            "disable --quiet --now trogdor-agent", "daemon-reload",
+        ]  # fmt: skip
+    finally:
+        shutil.rmtree(program.parent)
+
+
+def test_what_cannot_be_deployed_changes_nothing_and_says_why(hosts: Hosts, wheels: Wheels) -> None:
+    address = hosts.lab.nodes["n1"].address
+    before = traces(hosts, "n1")
+    folder = hosts.ssh_config.parent
+    (folder / "trogdor.json").write_text('{"nodes": {"n1": {"hostname": "n1"}}}')
+    wanted = ["--wheels", str(wheels.directory)]
+    for arguments, code, said in (
+        (["--ssh", f"n1=root@{address},n1=root@{address}"], 2, "n1 is named twice"),
+        (["--ssh", f"root@{address}", "--coordinator", "n9"], 2, "--coordinator n9: none of"),
+        (["--ssh", f"n1=root@{address},n8=n8", "-c", str(folder / "trogdor.json")], 2, "n8: no such node"),
+        (
+            ["--ssh", f"n1=root@{address}", "--python", "python2.6", "--prefix", "/mnt/none"],
+            6,
+            "Python 3.11 or newer is needed",
+        ),
+        (["--ssh", f"n1=root@{address}", "--wheels", str(folder)], 2, "no wheel of pytrogdor and pip"),
+        (["--ssh", "n1=root@127.0.0.1"], 5, "Connection refused"),
+    ):
+        ran = run(hosts, "deploy", *wanted, *arguments)
+        assert (ran.returncode, said in ran.stderr) == (code, True), f"{arguments}: {ran.returncode} {ran.stderr}"
+    assert traces(hosts, "n1") == before
