@@ -1,7 +1,7 @@
 """Nodes and topology, and the configuration file that upstream's Trogdor reads (BasicPlatform, BasicTopology)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Node:
     addresses: tuple[str, ...] = ()
     """Further addresses of the node, beside those that ``hostname`` stands for."""
     place: Place = Place()
+    agent: str = ""
+    """The node whose agent serves this one, which is a place on its machine; empty: it has an agent of its own."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Everything else in the node's configuration, as strings, as upstream's ``Node.getConfig``."""
 
@@ -60,6 +62,11 @@ class Topology:
     def agents(self) -> list[str]:
         """The names of the nodes that have an agent, sorted."""
         return sorted(name for name, node in self.nodes.items() if node.agent_port is not None)
+
+    def agent_hostname(self, name: str) -> str:
+        """Where the agent that serves a node is reached."""
+        node = self.nodes[name]
+        return self.nodes[node.agent].hostname if node.agent else node.hostname
 
     def tagged(self, tag: str) -> list[str]:
         """The names of the nodes with this tag, sorted."""
@@ -84,7 +91,7 @@ def topology_of(document: Any, source: str = "topology") -> Topology:
     nodes = {}
     for name, entry in document["nodes"].items():
         if isinstance(entry, dict):
-            nodes[name] = _node_of(name, entry, problems)
+            nodes[name] = _node_of(name, entry, {"", *document["nodes"]}, problems)
         else:
             problems.append(f"nodes.{name}: an object is wanted")
     platform = document.get("platform", BASIC_PLATFORM)
@@ -95,17 +102,20 @@ def topology_of(document: Any, source: str = "topology") -> Topology:
     return Topology(nodes, platform)
 
 
-def _node_of(name: str, entry: dict[str, Any], problems: list[str]) -> Node:
+def _node_of(name: str, entry: dict[str, Any], known: Collection[str], problems: list[str]) -> Node:
     def fault(path: str, wanted: str) -> None:
         problems.append(f"nodes.{name}.{path}: {wanted}")
 
     hostname = entry.get("hostname", "localhost")
     if not isinstance(hostname, str) or not hostname:
         fault("hostname", "a name or address is wanted")
+    agent = entry.get("agent", "")
+    if agent not in known:
+        fault("agent", f"the node whose agent serves this one is wanted, not {agent!r}")
     settings = {
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in entry.items()
-        if key not in ("hostname", "tags", "addresses", "place")
+        if key not in ("hostname", "tags", "addresses", "place", "agent")
     }
     return Node(
         name=name,
@@ -115,6 +125,7 @@ def _node_of(name: str, entry: dict[str, Any], problems: list[str]) -> Node:
         tags=frozenset(_strings(entry, "tags", fault)),
         addresses=tuple(_strings(entry, "addresses", fault)),
         place=_place(entry.get("place"), fault),
+        agent=agent,
         settings=settings,
     )
 

@@ -1,17 +1,22 @@
 """The places one agent serves: each a node with a ledger of its own, in its own namespaces."""
 
 import asyncio
+import logging
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from trogdor.claim.journal import JournalLocked, JournalUnreadable
 from trogdor.claim.ledger import Ledger, Watcher
 from trogdor.claim.place import Place
+from trogdor.containers import Engine, EngineError
 from trogdor.instant import Clock
 from trogdor.probe.eyes import Eyes
 from trogdor.topology import Node
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,19 @@ class Places:
 
     def served(self) -> list[str]:
         """The names of the nodes this agent can serve: its own, and those whose place is inside its machine."""
-        inside = [node.name for node in self._nodes.values() if not node.place.is_here]
+        inside = [node.name for node in self._nodes.values() if not node.place.is_here and self._is_ours(node)]
         return [self.own.node.name, *sorted(set(inside) - {self.own.node.name})]
+
+    def _is_ours(self, node: Node) -> bool:
+        return node.agent in ("", self.own.node.name)
+
+    async def open_all(self) -> None:
+        """Opens every place that can be entered now, so that its probe answers; the others when they are asked for."""
+        for name in self.served():
+            try:
+                await self.find(name)
+            except (OSError, JournalLocked, JournalUnreadable) as error:
+                log.warning("node %s cannot be served now: %s", name, error)
 
     async def find(self, name: str) -> AgentPlace:
         """The place of a node; empty: the agent's own. Raises KeyError, or OSError when it cannot be entered.
@@ -86,14 +102,20 @@ def open_place(
 def _pid_of(node: Node) -> int:
     if node.place.pid is not None:
         return node.place.pid
-    for program in ("docker", "podman", "nerdctl"):
+    name, problems = str(node.place.container), []
+    try:
+        return Engine.found().container(name).pid
+    except EngineError as error:
+        problems.append(str(error))
+    for program in ("podman", "nerdctl"):
         if (found := shutil.which(program)) is None:
             continue
-        asked = [found, "inspect", "--format", "{{.State.Pid}}", str(node.place.container)]
+        asked = [found, "inspect", "--format", "{{.State.Pid}}", name]
         answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
         if answer.returncode == 0 and answer.stdout.strip().isdecimal() and int(answer.stdout) > 0:
             return int(answer.stdout)
+        problems.append(f"{program}: {answer.stderr.strip() or 'it does not run'}")
     raise OSError(
-        f"node {node.name}: no running container {node.place.container!r} was found by docker, podman or nerdctl; "
+        f"node {node.name}: no running container {name!r} was found ({'; '.join(problems)}); "
         f'a pid is understood too: "place": {{"pid": …}}'
     )

@@ -84,6 +84,7 @@ class Routes:
 
     async def features(self, request: Request, body: None) -> Json:
         places = self._of.places
+        await places.open_all()
         return {
             "version": __version__,
             "platform": self._of.platform.name,

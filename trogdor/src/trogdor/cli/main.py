@@ -61,6 +61,7 @@ ENTRIES = [
         "coordinator", "coordinator", "command", "Runs the daemon that keeps the tasks and knows the nodes.", DAEMONS
     ),
     Entry("deploy", "deploy", "deploy", "Installs and starts daemons on machines, by ssh.", DAEMONS),
+    Entry("attach", "attach", "command", "Makes nodes of running processes and containers.", DAEMONS),
     Entry("undeploy", "deploy", "undeploy", "Ends and removes what deploy installed.", DAEMONS),
     Entry("client", "upstream_coordinator", "app", "Upstream's coordinator client, word for word.", DAEMONS),
     Entry("agent-client", "upstream_agent", "app", "Upstream's agent client, word for word.", DAEMONS),

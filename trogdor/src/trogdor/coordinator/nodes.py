@@ -43,7 +43,8 @@ Kind = Literal["unknown", "own", "java"]
 class Agent:
     """One node's agent. ``run`` keeps in touch with it; the rest tells it what to do, again until it has heard."""
 
-    def __init__(self, node: Node, tasks: "Tasks", clock: Clock, identity: str) -> None:
+    def __init__(self, node: Node, tasks: "Tasks", clock: Clock, identity: str, hostname: str) -> None:
+        """``hostname``: where it is reached."""
         self.node = node
         self.kind: Kind = "unknown"
         self.up = False
@@ -58,7 +59,7 @@ class Agent:
         self.addresses: tuple[str, ...] = ()
         self.process_start_ns = 0
         """When its process started, by our CLOCK_BOOTTIME."""
-        self.connection = AsyncConnection(Target(node.hostname, node.agent_port or 0), "agent", REQUEST_S)
+        self.connection = AsyncConnection(Target(hostname, node.agent_port or 0), "agent", REQUEST_S)
         self._tasks = tasks
         self._clock = clock
         self._identity = identity

@@ -30,7 +30,10 @@ class Tasks(Reports):
 
     def __init__(self, topology: Topology, store: Store, events: Events, clock: Clock, identity: Identity) -> None:
         super().__init__(topology, store, events, clock, identity)
-        self.agents = {name: Agent(topology.nodes[name], self, clock, identity.name) for name in topology.agents()}
+        self.agents = {
+            name: Agent(topology.nodes[name], self, clock, identity.name, topology.agent_hostname(name))
+            for name in topology.agents()
+        }
         self.composites = Composites(self)
 
     async def create(self, task_id: str, spec: Spec, lease: str = "") -> None:
