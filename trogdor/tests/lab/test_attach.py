@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from lab.agents import SOURCE, until
+from trogdor.attach.places import of_containers
 from trogdor.client import Client
+from trogdor.containers import Engine
 from trogdor.lab import Lab
 from trogdor.lab.node import Node
 
@@ -184,6 +186,22 @@ def test_a_command_runs_on_a_compose_project_and_its_exit_code_is_ours(
     assert "healed" in ran.stdout
     left = [path.name for path in Path(machine.path("/tmp")).glob("trogdor-attach-*")]
     assert left == []
+
+
+class Started:
+    """A container as testcontainers has it: what docker-py knows is wrapped."""
+
+    def __init__(self, number: int) -> None:
+        self.id = f"{number}" * 64
+
+    def get_wrapped_container(self) -> "Started":
+        return self
+
+
+def test_testcontainers_own_objects_are_found(machine: Node, inner: dict[str, int], engine: dict[str, str]) -> None:
+    asked = Engine(os.fspath(machine.path(f"{ENGINE}.sock")))
+    found = of_containers([Started(2), "shop-c3"], asked)
+    assert [(each.name, each.pid) for each in found] == [("shop-c2", inner["c2"]), ("shop-c3", inner["c3"])]
 
 
 def test_the_configuration_names_containers_and_refuses_what_cannot_be_entered(

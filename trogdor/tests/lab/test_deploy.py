@@ -84,8 +84,11 @@ def test_daemons_are_installed_checked_and_removed_exactly(hosts: Hosts, wheels:
         home = f"{PREFIX}/{wheels.version}"
         prefix = hosts.lab.nodes["n2"].exec([f"{home}/venv/bin/python", "-I", "-c", "import trogdor; print(trogdor)"])
         assert f"{home}/venv/lib" in prefix.stdout, prefix.stderr
+        digest = hosts.lab.nodes["n2"].path(f"{home}/digest")
+        digest.write_text("another wheel's\n")
         again = run(hosts, *deploy)
         assert again.returncode == 0, again.stderr
+        assert digest.read_text().strip() == wheels.digest
         assert ask(hosts, "n2", 8888, "/agent/status")["serverStartMs"] > started
     finally:
         last = run(hosts, "undeploy", "--ssh", where)

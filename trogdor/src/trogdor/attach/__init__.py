@@ -4,6 +4,7 @@ with attach(containers=["kafka-1", "kafka-2"]) as attached:
     attached.client.create_task(…)
 """
 
-from trogdor.attach.attached import Attached, AttachError, attach
+from trogdor.attach.attached import Attached, attach
+from trogdor.attach.places import AttachError
 
 __all__ = ["AttachError", "Attached", "attach"]

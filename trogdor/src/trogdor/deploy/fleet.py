@@ -9,7 +9,7 @@ from typing import Any
 
 from trogdor.deploy import service
 from trogdor.deploy.account import SshAccount
-from trogdor.deploy.install import PREFIX, Installation, install, installed
+from trogdor.deploy.install import PREFIX, Installation, home_of, install, installed
 from trogdor.deploy.wheels import Wheels
 from trogdor.topology import (
     AGENT_PORT,
@@ -110,8 +110,12 @@ def deploy(
     """Install on each machine, replace other versions there, start its daemons; outcomes as they come."""
 
     def one(machine: Machine) -> list[str]:
+        before = installed(machine.account, prefix)
+        for same in before:
+            if same.home == home_of(wheels, prefix) and not same.is_from(wheels):
+                _take_away(same)
         made = install(machine.account, wheels, prefix, python)
-        for other in installed(machine.account, prefix):
+        for other in before:
             if other != made:
                 _take_away(other)
         return [

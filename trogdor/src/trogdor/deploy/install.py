@@ -49,6 +49,11 @@ class Installation:
         """The path of one of its programs."""
         return f"{self.home}/venv/bin/{name}"
 
+    def is_from(self, wheels: Wheels) -> bool:
+        """Whether it was installed, to the end, from this very wheel."""
+        digest = self.account.ssh_output(f"cat {self.home}/digest", allow_fail=True).decode().strip()
+        return digest == wheels.digest
+
     def note(self, path: str) -> None:
         """Put a path that is about to be made into the manifest; one that exists is somebody else's, and left out."""
         quoted = shlex.quote(path)
@@ -65,13 +70,13 @@ class Installation:
 
 
 def install(account: Account, wheels: Wheels, prefix: str = PREFIX, python: str = "python3") -> Installation:
-    """Install from wheels alone; nothing if just that is there. What an attempt that failed has left is replaced.
+    """Install from wheels alone; nothing if just that is there. What is there of that version is replaced: none of it
+    may run.
 
     python: the name of Python on the machine. Raises the account's error with the end of what pip said.
     """
-    found = Installation(account, f"{prefix}/{wheels.version}")
-    has = account.ssh_output(f"cat {found.home}/digest", allow_fail=True).decode().strip()
-    if has == wheels.digest:
+    found = Installation(account, home_of(wheels, prefix))
+    if found.is_from(wheels):
         return found
     names = {"home": found.home, "python": python, "digest": wheels.digest, "distribution": wheels.distribution}
     found.remove()
@@ -83,6 +88,11 @@ def install(account: Account, wheels: Wheels, prefix: str = PREFIX, python: str 
         found.remove()
         raise
     return found
+
+
+def home_of(wheels: Wheels, prefix: str) -> str:
+    """The directory of the version that these wheels have."""
+    return f"{prefix}/{wheels.version}"
 
 
 def installed(account: Account, prefix: str = PREFIX) -> list[Installation]:

@@ -115,8 +115,10 @@ class KafkaService(JavaService):
         for left, node in zip(range(len(self.nodes) - 1, -1, -1), self.nodes, strict=True):
             self.stop_node(node, clean_shutdown=self.zk is not None or left > voters // 2)
 
-    def bootstrap_servers(self, protocol: str = "PLAINTEXT", offline_nodes: Iterable[Any] = ()) -> str:
-        """The brokers for clients, but for those that are offline."""
+    def bootstrap_servers(
+        self, protocol: str = "PLAINTEXT", validate: bool = True, offline_nodes: Iterable[Any] = ()
+    ) -> str:
+        """The brokers for clients, without those that are offline; the other parameters are kafkatest's."""
         left_out = list(offline_nodes)
         return ",".join(f"{address_of(node)}:{PORT}" for node in self.nodes if node not in left_out)
 

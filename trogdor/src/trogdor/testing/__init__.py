@@ -5,10 +5,11 @@ The three ways to end that a test tells apart: the fault did not take (``FaultDi
 it (the test is skipped with the reason, or fails under ``--trogdor-require``).
 """
 
+from trogdor.testing.disks import Disk
 from trogdor.testing.faults import Faults
 from trogdor.testing.injection import FaultDidNotTake, FaultRemained, Injection, Sighting
 from trogdor.testing.recovery import DidNotRecover, recovers
 
 __all__ = [
-    "DidNotRecover", "FaultDidNotTake", "FaultRemained", "Faults", "Injection", "Sighting", "recovers",
+    "DidNotRecover", "Disk", "FaultDidNotTake", "FaultRemained", "Faults", "Injection", "Sighting", "recovers",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from trogdor.cli.duration import parse_duration_ms
 from trogdor.client import Client
 from trogdor.spec import Spec
 from trogdor.spec.base import UPSTREAM
+from trogdor.testing.disks import Disk
 from trogdor.testing.injection import Injection
 from trogdor.testing.recovery import Story
 
@@ -63,6 +64,15 @@ class Faults:
         """Stops processes: ``fault.pause("n1", name="etcd")``; further fields as in ProcessMatch."""
         spec = {"class": "trogdor.fault.ProcessPauseFaultSpec", "nodeNames": names_of(nodes), "match": match}
         return self.run({**spec, "tree": tree} if tree else spec)
+
+    def disk(
+        self, disk: Disk, *operations: str, error: str = "EIO", unverified: bool = False, **files: Any
+    ) -> Injection:
+        """Operations on a disk of the ``kibosh`` fixture fail: ``fault.disk(disk, "fsync", prefix="/wal")``; further
+        fields as in FilesFailFaultSpec. Only failing reads can be seen by a probe: others need ``unverified=True``."""
+        where = {"nodeNames": [disk.node], "mountPath": disk.path}
+        spec = {"class": "trogdor.fault.FilesFailFaultSpec", **where, "operations": list(operations), "error": error}
+        return self.run({**spec, **files}, unverified=unverified)
 
     def slow(self, source: Any, target: Any, delay: str = "0ms", jitter: str = "0ms", **link: Any) -> Injection:
         """Packets from ``source`` arrive late at ``target``: ``fault.slow("n1", "n2", delay="100ms")``; further fields

@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures ``lab``, ``fault``, ``trogdor_client``; options ``--trogdor…``.
+"""The pytest plugin: fixtures ``lab``, ``fault``, ``kibosh``, ``trogdor_client``; options ``--trogdor…``.
 
     @pytest.mark.lab(nodes=3, recipe="etcd")
     def test_leader_cut_off(lab, fault): ...
@@ -10,15 +10,17 @@ fault is left from another one, and a lab that is not clean is replaced.
 import json
 import time
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from trogdor.client import Client, ClientError
 from trogdor.lab import LabError
 from trogdor.testing.cluster import Cluster, OwnLab, leftovers
+from trogdor.testing.disks import Disk, mounted
 from trogdor.testing.faults import Faults
 from trogdor.testing.recovery import Story, current
 
@@ -67,7 +69,7 @@ class Labs:
             try:
                 lab = self._labs[nodes, recipe] = OwnLab(nodes, recipe).__enter__()
             except LabError as error:
-                (pytest.fail if self._config.getoption("--trogdor-require") else pytest.skip)(f"no lab here: {error}")
+                _cannot(self._config, f"no lab here: {error}")
         return lab.cluster
 
     def _users_own(self, target: str) -> Cluster:
@@ -134,7 +136,29 @@ def fault(request: pytest.FixtureRequest, lab: Cluster) -> Iterator[Faults]:
             injection.stop()
 
 
-trogdor_lab, trogdor_fault = lab, fault
+@pytest.fixture
+def kibosh(request: pytest.FixtureRequest, lab: Cluster) -> Iterator[Callable[[str, str], Disk]]:
+    """``kibosh("n1", "/mnt/data")``: a directory of a node whose disk can fail (``fault.disk``); ends with the test."""
+    if lab.lab is None:
+        pytest.skip("the disks of your own cluster are yours to mount: kibosh MOUNTPOINT --target DIR")
+    nodes = lab.lab.nodes
+    with ExitStack() as stack:
+
+        def mount(node: str, path: str) -> Disk:
+            try:
+                return stack.enter_context(mounted(nodes[node], path))
+            except LabError as error:
+                _cannot(request.config, f"no Kibosh here: {error}")
+
+        yield mount
+
+
+def _cannot(config: pytest.Config, reason: str) -> NoReturn:
+    """Skips the test, or fails it where the environment is required."""
+    (pytest.fail if config.getoption("--trogdor-require") else pytest.skip)(reason)
+
+
+trogdor_lab, trogdor_fault, trogdor_kibosh = lab, fault, kibosh
 """The same fixtures by names that clash with nothing."""
 
 

@@ -1,5 +1,6 @@
 """Run by ducktape on nodes with sshd: `make test-ducktape`."""
 
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -9,12 +10,14 @@ from ducktape.tests.test import Test
 from ducktape.utils.util import wait_until
 
 from trogdor.client import Refused
+from trogdor.ducktape.degraded_network_fault_spec import DegradedNetworkFaultSpec
 from trogdor.ducktape.network_partition_fault_spec import NetworkPartitionFaultSpec
 from trogdor.ducktape.no_op_task_spec import NoOpTaskSpec
 from trogdor.ducktape.task_spec import TaskSpec
 from trogdor.ducktape.trogdor import TrogdorService
 
 DEADLINE_SEC = 60
+SLOW_MS = 400
 
 
 class TrogdorTest(Test):  # type: ignore[misc]
@@ -63,6 +66,16 @@ class TrogdorTest(Test):  # type: ignore[misc]
         assert all(reaches(one, two) for one, two in everywhere)
 
     @cluster(num_nodes=4)
+    def test_a_degraded_network_is_slow_for_its_node_and_for_nobody_else(self) -> None:
+        slow, one, two = self.agent_nodes
+        spec = DegradedNetworkFaultSpec(0, TaskSpec.MAX_DURATION_MS)
+        spec.add_node_spec(slow.name, "eth0", latencyMs=SLOW_MS)
+        with self.trogdor.fault(spec):
+            assert min(connect_ms(one, slow) for _ in range(3)) >= SLOW_MS
+            await_quick(one, two)
+        await_quick(one, slow)
+
+    @cluster(num_nodes=4)
     def test_a_stopped_process_stands_still_and_goes_on(self) -> None:
         node = self.agent_nodes[0]
         account = node.account
@@ -80,6 +93,20 @@ class TrogdorTest(Test):  # type: ignore[misc]
             assert state_of(account, pid) == "S"
         finally:
             account.ssh(f"kill -KILL {pid}")
+
+
+def await_quick(one: Any, two: Any) -> None:
+    """Returns once a connection is accepted sooner than over a slow link; on a busy machine not every one is."""
+    wait_until(lambda: connect_ms(one, two) < SLOW_MS, timeout_sec=DEADLINE_SEC, backoff_sec=0.1)
+
+
+def connect_ms(one: Any, two: Any) -> float:
+    """How long a connection from one node to the other's sshd takes to be accepted."""
+    timed = (
+        "import socket, time; began = time.perf_counter(); "
+        f"socket.create_connection(({two.account.ssh_hostname!r}, 22), 30); print((time.perf_counter() - began) * 1000)"
+    )
+    return float(one.account.ssh_output(f"python3 -S -c {shlex.quote(timed)}"))
 
 
 def refusal(ask: Callable[[], object]) -> str:
