@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ducktape.errors import TimeoutError
 from ducktape.services.service import Service
 from ducktape.utils.util import wait_until
 
@@ -29,7 +30,6 @@ class JavaService(Service):  # type: ignore[misc]
     PROFILE: Profile = "kafka-tools-4.1.0"
     HOME_SETTING = "kafka_home"
     HEAP_MB = 96
-    STOP_SIGNAL = "TERM"
 
     def __init__(self, context: Any, num_nodes: int, nodes: Iterable[Any] | None = None) -> None:
         """``num_nodes`` of the cluster, or these ``nodes``, which stay their owners'."""
@@ -157,7 +157,7 @@ class JavaService(Service):  # type: ignore[misc]
         """Whether its process has ended within the time."""
         try:
             wait_until(lambda: not self.alive(node), 600 if timeout_sec is None else timeout_sec, 0.1)
-        except Exception:  # ducktape's TimeoutError, which it does not export
+        except TimeoutError:
             return False
         return True
 
@@ -167,8 +167,8 @@ class JavaService(Service):  # type: ignore[misc]
             node.account.ssh(f"kill -{int(sig)} {pid}")
 
     def stop_node(self, node: Any, clean_shutdown: bool = True, **kwargs: Any) -> None:
-        """End its process: STOP_SIGNAL, and after 20 s SIGKILL; at once without a clean shutdown."""
-        daemon.stop(node.account, self.pid_file, signal=self.STOP_SIGNAL if clean_shutdown else "KILL")
+        """End its process: SIGTERM, and after 20 s SIGKILL; at once without a clean shutdown."""
+        daemon.stop(node.account, self.pid_file, signal="TERM" if clean_shutdown else "KILL")
 
     def clean_node(self, node: Any, **kwargs: Any) -> None:
         """End its process and remove PERSISTENT_ROOT; what is mounted below it stays."""

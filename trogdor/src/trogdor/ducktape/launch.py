@@ -23,16 +23,19 @@ def run(arguments: Sequence[str], nodes: int, python: str) -> None:
 
     Raises NoDucktape that says what to install.
     """
-    path = os.pathsep.join(filter(None, [str(_SOURCE), *_kibosh(), os.environ.get("PYTHONPATH", "")]))
-    python_there = f"env PYTHONPATH={shlex.quote(path)} {shlex.quote(sys.executable)}"
-    given = os.environ.get("TROGDOR_LAB_SHARE", "")
-    shared = os.pathsep.join(filter(None, [str(_SOURCE), *_kibosh(), sys.prefix, given]))
+    path = os.pathsep.join(filter(None, [str(_SOURCE), os.environ.get("PYTHONPATH", "")]))
+    programs = {"TROGDOR_COMMAND": "trogdor"}
+    seen = [str(_SOURCE), sys.prefix, os.environ.get("TROGDOR_LAB_SHARE", "")]
+    kibosh = importlib.util.find_spec("kibosh")
+    if kibosh is not None and kibosh.origin:
+        programs["KIBOSH_COMMAND"] = "kibosh"
+        seen.append(str(Path(kibosh.origin).parents[1]))
+    there = f"env PYTHONPATH={shlex.quote(path)} {shlex.quote(sys.executable)} -m"
     environment = {
-        "TROGDOR_COMMAND": f"{python_there} -m trogdor",
-        "KIBOSH_COMMAND": f"{python_there} -m kibosh",
+        **{variable: f"{there} {module}" for variable, module in programs.items()},
         **os.environ,
         "TROGDOR_LAB_NODES": str(nodes),
-        "TROGDOR_LAB_SHARE": shared,
+        "TROGDOR_LAB_SHARE": os.pathsep.join(filter(None, seen)),
     }
     if _SOURCE.name not in _INSTALLED:  # else all of this environment would be seen before that of ducktape
         environment["PYTHONPATH"] = path
@@ -50,9 +53,3 @@ def run(arguments: Sequence[str], nodes: int, python: str) -> None:
     sys.stdout.flush()
     command = [python, "-m", "ducktape", "--cluster", "trogdor.ducktape.LabCluster", *arguments]
     os.execve(command[0], command, environment) if os.sep in python else os.execvpe(python, command, environment)
-
-
-def _kibosh() -> list[str]:
-    """Where this Python has Kibosh: a directory, or none."""
-    found = importlib.util.find_spec("kibosh")
-    return [str(Path(found.origin).parents[1])] if found and found.origin else []
