@@ -126,6 +126,10 @@ def test_detached_it_is_in_force_when_the_command_returns(cluster: Cluster, list
     assert seen(cluster, listener) == "blocked"
     faults = json.loads(cluster.run("faults", "--json").stdout)["faults"]
     assert [(fault["node"], fault["taskId"]) for fault in faults] == [("n1", "detached"), ("n2", "detached")]
+    agent = str(cluster.lab.agent_client("n1").target)
+    assert ["n1", "detached", "NetworkPartitionFault"] in [
+        line.split()[:3] for line in cluster.run("faults", "--agent", agent).stdout.splitlines()
+    ]
     stopped = cluster.run("stop", "detached")
     assert stopped.returncode == 0, stopped.stderr
     assert seen(cluster, listener) == "open"

@@ -14,7 +14,7 @@ from trogdor.platform.base import CannotInject, Fault, Plan, Scene
 from trogdor.probe.expect import Expectation
 from trogdor.probe.sight import SEEN, Sight, Watch, not_seen, unverified
 from trogdor.spec import Spec, SpecError
-from trogdor.wire.status import FaultStatus, UndoneBy
+from trogdor.wire.status import NOT_UNDONE, FaultStatus, UndoneBy
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +217,7 @@ class InjectFault(Work):
             self._close_watches()
         if undone.failed:
             return (
-                f"could not be undone: {'; '.join(undone.failed)}. The warden goes on trying; "
+                f"{NOT_UNDONE}: {'; '.join(undone.failed)}. The warden goes on trying; "
                 f"`trogdor heal --local` shows what is left"
             )
         return ""

@@ -137,7 +137,7 @@ class Routes:
             "workerId": term.worker_id,
             "class": worker.spec.class_name if worker else None,
             "startMs": (term.start_ns + offset_ns) // 1_000_000,
-            "endMs": (term.end_ns + offset_ns) // 1_000_000,
+            "untilMs": (term.end_ns + offset_ns) // 1_000_000,
             "status": worker.work.status if worker else None,
             "claims": [{"kind": claim.kind, "key": claim.key} for claim in claims],
         }

@@ -35,7 +35,7 @@ def _row(fault: dict[str, Any]) -> tuple[str, ...]:
     return (
         node if fault.get("up", True) else bad(f"{node} (down)"),
         str(fault["taskId"]),
-        str(fault["class"]).rpartition(".")[2].removesuffix("Spec"),
+        str(fault["class"] or "?").rpartition(".")[2].removesuffix("Spec"),
         _say_verdict(str(status.get("verdict", "?"))),
         clock(fault["untilMs"]),
         say_duration(left_ms // 1000 * 1000) if left_ms > 0 else bad("overdue"),

@@ -24,11 +24,15 @@ def judge(
 
     What remained comes before what did not take: it is what the user must act on.
     """
+    from trogdor.wire.status import NOT_UNDONE
+
+    error = task.get("error")
     remained = [line for node, status in statuses.items() for line in _remains(node, status)]
+    if error and NOT_UNDONE in error:
+        remained += error.splitlines()
     if remained:
         return ExitCode.REMAINED, [*remained, "`trogdor faults` shows what is in force; `trogdor heal` ends it."]
     missed = [f"{node}: {status.verdict}" for node, status in statuses.items() if did_not_take(status)]
-    error = task.get("error")
     if missed or error:
         is_fault = bool(statuses) or ".fault." in str(task["spec"].get("class"))
         code = ExitCode.NOT_TAKEN if is_fault else ExitCode.CHECK_FAILED

@@ -6,6 +6,7 @@ import typer
 
 from trogdor.cli.exits import ExitCode, Failure
 from trogdor.cli.foreground import HEAL_DEADLINE_S
+from trogdor.cli.judge import judge, statuses_of
 from trogdor.cli.output import print_json
 from trogdor.cli.target import Target, agent, complete_task, coordinator
 
@@ -27,7 +28,7 @@ def stop(
     target: Target = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stops a task, or all of them, and waits until it is healed."""
+    """Stops a task, or all of them, and waits until it is healed. Exit code 4 when something remained."""
     if every == (task_id is not None):
         raise Failure(ExitCode.BAD_USAGE, "say which task to stop, or --all; `trogdor ls` lists them")
     with coordinator(target) as client:
@@ -38,9 +39,14 @@ def stop(
             raise Failure(ExitCode.BAD_USAGE, _unknown_task(client, task_id))
         client.stop_task(task_id)
         task = client.wait_for_done(task_id, HEAL_DEADLINE_S)
+    status = task.get("status")
+    alone = isinstance(status, dict) and "verdict" in status
+    code, lines = judge(task, statuses_of(task, ["its node"] if alone else []))
     if as_json:
         print_json(task)
-    else:
+    if code is ExitCode.REMAINED:
+        raise Failure(code, f"{task_id}: " + "\n  ".join(lines))
+    if not as_json:
         print(f"{task_id} is stopped, and healed" if not task.get("error") else f"{task_id}: {task['error']}")
 
 

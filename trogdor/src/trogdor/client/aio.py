@@ -10,7 +10,7 @@ import aiohttp
 
 from trogdor.client import calls
 from trogdor.client.calls import MAX_ANSWER_BYTES, Call, Json, Target, Task
-from trogdor.client.errors import ClientError, DeadlineExceeded, NotFound, Problem, Refused, Unreachable
+from trogdor.client.errors import ClientError, DeadlineExceeded, Failed, NotFound, Problem, Refused, Unreachable
 from trogdor.client.lease import OPEN_DEADLINE_S, SILENCE_S
 from trogdor.client.sse import MAX_EVENT_BYTES, Parser
 from trogdor.client.sync import DEFAULT_DEADLINE_S, read_answer
@@ -63,6 +63,8 @@ class AsyncConnection:
                 while line := await _line(response.content, silence_s):
                     if (event := parser.feed(line)) is not None:
                         yield event
+            except ValueError as error:
+                raise Failed(str(self.target), response.status, f"no event: {error}") from None
             finally:
                 response.close()
         except (OSError, TimeoutError, aiohttp.ClientError) as error:

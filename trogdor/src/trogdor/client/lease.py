@@ -21,7 +21,6 @@ class Lease:
 
     def __init__(self, connection: "Connection") -> None:
         self._connection = connection
-        self._tasks: list[str] = []
         self._ready = threading.Event()
         self._closed = threading.Event()
         self._error: ClientError | None = None
@@ -40,10 +39,6 @@ class Lease:
     def lost(self) -> bool:
         """Whether the coordinator could not be reached long enough for it to have stopped the tasks."""
         return self._error is not None
-
-    def holds(self, task_id: str) -> None:
-        """Remembers a task that was created with this lease."""
-        self._tasks.append(task_id)
 
     def __enter__(self) -> Self:
         self._thread.start()

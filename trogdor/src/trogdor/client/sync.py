@@ -1,5 +1,6 @@
 """The sync client: standard library only, so that the command line starts fast."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -39,13 +40,12 @@ class Connection:
     def send(self, call: Call) -> Any:
         """The JSON that ``call`` is answered with. Raises ClientError."""
         kept: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if kept is not None:
-            try:
-                return self._exchange(kept, call)
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
-                kept.close()  # closed by the daemon while idle: every request may be sent twice
-        self._local.connection = connection = _connection(self.target, self.deadline_s)
         try:
+            if kept is not None:
+                with contextlib.suppress(http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                    return self._exchange(kept, call)
+                kept.close()  # closed by the daemon while idle: every request may be sent twice
+            self._local.connection = connection = _connection(self.target, self.deadline_s)
             return self._exchange(connection, call)
         except (OSError, http.client.HTTPException) as error:
             self.close()
@@ -69,6 +69,8 @@ class Connection:
             while line := response.readline():
                 if (event := parser.feed(line)) is not None:
                     yield event
+        except ValueError as error:
+            raise Failed(str(self.target), response.status, f"no event: {error}") from None
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from None
         finally:
@@ -194,8 +196,6 @@ class Client(_Client):
         if check:
             self._check(task_id, spec)
         self._connection.send(calls.create_task(task_id, spec, lease.id if lease else None))
-        if lease:
-            lease.holds(task_id)
 
     def _check(self, task_id: str, spec: Mapping[str, Json]) -> None:
         try:

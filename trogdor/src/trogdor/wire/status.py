@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 UndoneBy = Literal["end", "stop", "kernel", "warden", "replay", "gone"]
+NOT_UNDONE = "could not be undone"
+"""How an agent begins the error of a worker whose fault is still there."""
 
 
 class FaultStatus(BaseModel):

@@ -64,6 +64,16 @@ def test_stop_waits_until_it_is_done(run: Run, daemon: Daemon) -> None:
     assert states == []
 
 
+def test_stop_of_what_remains_is_exit_4(run: Run, daemon: Daemon) -> None:
+    error = "n1: could not be undone: qdisc eth0: no such device"
+    daemon.answers["GET /coordinator/tasks/t1"] = (200, task("DONE", 1, cancelled=True, error=error))
+    daemon.answers["PUT /coordinator/task/stop"] = (200, {})
+    done = run("stop", "t1", "-t", daemon.target)
+    assert done.code == 4
+    assert error in done.err
+    assert "trogdor heal" in done.err
+
+
 def test_stop_of_an_unknown_task_names_the_nearest(run: Run, daemon: Daemon) -> None:
     daemon.answers["GET /coordinator/tasks"] = (200, {"tasks": {"partition-1": task("RUNNING", 1)}})
     done = run("stop", "partition-2", "-t", daemon.target)

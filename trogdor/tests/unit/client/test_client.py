@@ -9,8 +9,20 @@ from typing import Any
 
 import pytest
 
-from trogdor.client import AgentClient, AsyncClient, Client, Conflict, Failed, NotFound, Refused, Target, Unreachable
+from trogdor.client import (
+    AgentClient,
+    AsyncClient,
+    Client,
+    Conflict,
+    Failed,
+    NotFound,
+    Refused,
+    Target,
+    Unreachable,
+    calls,
+)
 from trogdor.client.sse import Parser
+from trogdor.client.sync import Connection
 
 
 class Daemon(ThreadingHTTPServer):
@@ -21,6 +33,7 @@ class Daemon(ThreadingHTTPServer):
         self.answers: list[tuple[int, bytes]] = []
         self.asked: list[tuple[str, str, Any]] = []
         self.hang_up = False
+        self.silent = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -30,6 +43,9 @@ class Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked.append((self.command, self.path, json.loads(body) if body else None))
+        if not self.server.answers:
+            self.server.silent.wait(60)
+            return
         status, answer = self.server.answers.pop(0)
         self.send_response(status)
         self.send_header("Content-Length", str(len(answer)))
@@ -49,6 +65,7 @@ def daemon() -> Iterator[Daemon]:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     yield server
+    server.silent.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -168,3 +185,20 @@ def test_events_are_read_whatever_their_lines_look_like() -> None:
         ("worker", {"a": 1}),
         ("message", 2),
     ]
+
+
+def test_a_daemon_that_falls_silent_on_a_kept_connection_is_unreachable(daemon: Daemon) -> None:
+    with Client(f"127.0.0.1:{daemon.server_address[1]}", deadline_s=0.2) as client:
+        daemon.answers += [(200, b"{}")]
+        client.status()
+        with pytest.raises(Unreachable, match="no answer in time"):
+            client.status()
+        daemon.answers += [(200, b'{"serverStartMs": 1}')]
+        assert client.status() == {"serverStartMs": 1}
+
+
+def test_a_stream_that_is_no_stream_of_events_is_an_answer_of_no_trogdor(daemon: Daemon) -> None:
+    daemon.answers += [(200, b"data: {\n\n")]
+    connection = Connection(f"127.0.0.1:{daemon.server_address[1]}", "coordinator")
+    with pytest.raises(Failed, match="no event"):
+        list(connection.stream(calls.lease(None), 20))
