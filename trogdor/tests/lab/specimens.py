@@ -3,6 +3,8 @@
 A new kind needs a specimen here, and nothing else to be killed at every point of its way.
 """
 
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,9 +14,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from trogdor.claim.place import Place
 from trogdor.platform.linux import processes
 from trogdor.platform.linux.cut import key_of
 from trogdor.platform.linux.kibosh import CONTROL_FILE
+from trogdor.platform.linux.kill import key_of as key_to_kill
 
 Specimen = tuple[str, Any, Any]
 """A key, and what two workers want of it at once."""
@@ -43,6 +47,23 @@ def sleeping() -> Iterator[str]:
 def _process() -> Iterator[Specimen]:
     with sleeping() as key:
         yield key, "stopped", "stopped"
+
+
+@contextmanager
+def _kill() -> Iterator[Specimen]:
+    """Two workers kill it; it is started again once. What was started is looked for by a line nobody else has."""
+    line = ["sleep", f"{100_000 + time.monotonic_ns() % 10**9}.5"]
+    with subprocess.Popen(line) as process:
+        try:
+            seen = processes.read(process.pid)
+            assert seen is not None
+            yield key_to_kill(seen.key), "killed", "killed"
+        finally:
+            process.kill()
+            left = [each.pid for each in processes.everyone(Place.here()) if list(each.arguments) == line]
+            for pid in left:
+                os.kill(pid, signal.SIGKILL)
+            assert len(left) <= 1, "it was started more than once"
 
 
 @contextmanager
@@ -84,6 +105,7 @@ def _original_kibosh() -> Iterator[Specimen]:
 SPECIMENS: Mapping[str, Callable[[], AbstractContextManager[Specimen]]] = {
     "kibosh": _kibosh,
     "kibosh-c": _original_kibosh,
+    "kill": _kill,
     "nft": _cut,
     "process": _process,
     "qdisc": _qdisc,

@@ -11,16 +11,17 @@ from trogdor.lab import Lab
 
 AHEAD_MS = 1500
 LINKS = "trogdor.fault.CutLinksFaultSpec"
+KILL = "trogdor.fault.ProcessKillFaultSpec"
 PAUSE = "trogdor.fault.ProcessPauseFaultSpec"
 REMOVE = "/var/lib/trogdor/remove"
 SABOTAGED = """
 import os, threading, time
-from trogdor.platform.linux import cut, stop
+from trogdor.platform.linux import cut, kill, stop
 def remove(apply, resource, bases, now_ns):
     while not os.path.exists("REMOVE"):
         time.sleep(0.01)
     apply(resource, [], bases, now_ns)
-for kind in (cut.Cut, stop.Stop):
+for kind in (cut.Cut, kill.Kill, stop.Stop):
     def applied(self, claims, bases, now_ns, apply=kind.apply):
         if claims and os.path.exists("REMOVE"):
             return {}
@@ -38,6 +39,7 @@ FAULTS = {
     "udp": {"class": LINKS, "links": [{"from": "n2", "to": "n1", "protocol": "udp"}]},
     "all": {"class": LINKS, "links": [{"from": "n2", "to": "n1"}]},
     "new": {"class": LINKS, "links": [{"from": "n2", "to": "n1", "connections": "new"}]},
+    "kill": {"class": KILL, "nodeNames": ["n1"], "match": {"name": "sleep"}},
     "process": {"class": PAUSE, "nodeNames": ["n1"], "match": {"name": "sleep"}},
 }
 

@@ -39,6 +39,7 @@ ENTRIES = [
     Entry("spec", "spec", "app", "Shows what can be asked for: every spec, its fields, an example.", HELP),
     Entry("partition", "partition", "command", "Parts nodes from each other, or cuts links between them.", FAULTS),
     Entry("pause", "pause", "command", "Stops processes for a while; then they go on.", FAULTS),
+    Entry("kill", "kill", "command", "Kills processes; after a while they are started again.", FAULTS),
     Entry("slow", "slow", "command", "Slows links down: delay, loss, damage, reordering, a rate.", FAULTS),
     Entry("disk", "disk", "command", "Makes a disk fail, slow, full or forgetful, where Kibosh is mounted.", FAULTS),
     Entry("run", "run", "command", "Runs a spec: JSON, a file, or - for standard input.", TASKS),

@@ -177,12 +177,6 @@ class Node:
         Raises OSError as subprocess.Popen does, control.NodeGone when the node has ended.
         """
         ours, theirs, pipes = _standard_streams(stdin, stdout, stderr)
-        if log is not None:
-            file = self.path(f"{LOG_DIRECTORY}/{log}.log")
-            ours.append(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644))
-            theirs[1:] = [
-                ours[-1] if given is None else sent for given, sent in zip((stdout, stderr), theirs[1:], strict=True)
-            ]
         exit_pipe, exit_told = os.pipe()
         try:
             answer, (pidfd,) = control.ask(
@@ -194,6 +188,8 @@ class Node:
                 cwd=str(cwd or os.getcwd()),
                 cwd_must=cwd is not None,
                 tty=tty,
+                log="" if log is None else f"{LOG_DIRECTORY}/{log}.log",
+                logged=[number for number, given in enumerate((stdout, stderr), start=1) if given is None],
             )
         except BaseException:
             for descriptor in [exit_pipe, *(pipe for pipe in pipes if pipe is not None)]:

@@ -182,6 +182,8 @@ class NodeInit:
             os.setsid()
             for target, descriptor in enumerate(standard):
                 os.dup2(descriptor, target)
+            if request["log"]:
+                self._log_to(request["log"], request["logged"])
             if request["tty"]:
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
             self._change_directory(request["cwd"], request["cwd_must"])
@@ -190,6 +192,13 @@ class NodeInit:
             os.write(failure, json.dumps([error.errno, error.strerror, error.filename]).encode())
         finally:
             os._exit(127)
+
+    def _log_to(self, path: str, streams: list[int]) -> None:
+        """Opened here, the file is found again by its path in the node."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        for stream in streams:
+            os.dup2(descriptor, stream)
+        os.close(descriptor)
 
     def _execute(self, argv: list[str], environment: dict[str, str]) -> None:
         try:

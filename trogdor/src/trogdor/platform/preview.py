@@ -6,7 +6,7 @@ from typing import Any
 from trogdor.claim.model import CannotInject, Net, Term
 from trogdor.claim.resource import Resource
 from trogdor.platform.base import Platform, Scene
-from trogdor.probe.expect import Expectation, LinkCut, LinkSlow, ProcessStopped, ReadFails
+from trogdor.probe.expect import Expectation, LinkCut, LinkSlow, ProcessGone, ProcessStopped, ReadFails
 from trogdor.spec import Spec, SpecError
 
 Json = Any
@@ -59,5 +59,8 @@ def _say(expected: Expectation) -> str:
             return f"packets from {expected.source} arrive at {expected.target} {expected.delay_ms:g} ms later"
         case ReadFails():
             return f"reading {expected.path} fails with errno {expected.code}"
+        case ProcessGone():
+            after = {"same": ", and one like it runs after the end", "other": ", and its program runs after the end"}
+            return f"process {expected.pid} is gone{after.get(expected.again, '')}"
         case ProcessStopped():
             return f"process {expected.pid} is stopped"

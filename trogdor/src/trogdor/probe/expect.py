@@ -30,6 +30,20 @@ class ProcessStopped:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessGone:
+    """The process is gone within ``within_ms`` of the instant; ``started`` as in ProcessStopped.
+
+    ``again``: what is to run after the end, and not before: ``same``, one with its program and arguments; ``other``,
+    one with its program; ``none``: nobody knows.
+    """
+
+    pid: int
+    started: int
+    within_ms: int
+    again: str
+
+
+@dataclass(frozen=True, slots=True)
 class LinkSlow:
     """Packets from ``source`` arrive at ``target`` later than before, by ``delay_ms`` ± ``jitter_ms``."""
 
@@ -47,4 +61,4 @@ class ReadFails:
     code: int
 
 
-Expectation = LinkCut | LinkSlow | ProcessStopped | ReadFails
+Expectation = LinkCut | LinkSlow | ProcessGone | ProcessStopped | ReadFails

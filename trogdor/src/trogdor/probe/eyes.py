@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from trogdor.instant import Clock
 from trogdor.probe.beacons import Beacons
 from trogdor.probe.delay import watch_delays
-from trogdor.probe.expect import Expectation, LinkCut, LinkSlow, ProcessStopped, ReadFails
+from trogdor.probe.expect import Expectation, LinkCut, LinkSlow, ProcessGone, ProcessStopped, ReadFails
 from trogdor.probe.files import FileWatch
+from trogdor.probe.killed import KillWatch
 from trogdor.probe.network import Peers, watch_links
 from trogdor.probe.process import ProcessWatch
 from trogdor.probe.sight import SEEN, Sight, Watch, summed_up
@@ -59,6 +60,7 @@ class Eyes:
         reads = [each for each in both.expect if isinstance(each, ReadFails)]
         slow = [each for each in both.expect if isinstance(each, LinkSlow)]
         stops = [each for each in both.expect if isinstance(each, ProcessStopped)]
+        kills = [each for each in both.expect if isinstance(each, ProcessGone)]
 
         def another(each: Expectation) -> bool:
             return self.held_by_another(each, both)
@@ -84,6 +86,8 @@ class Eyes:
             )
         if stops:
             parts.append(ProcessWatch(stops, self._clock, term_ns[1], another))
+        if kills:
+            parts.append(KillWatch(kills, self._clock, term_ns[1]))
         return parts
 
 

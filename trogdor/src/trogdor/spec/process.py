@@ -1,6 +1,6 @@
-"""Faults of processes: stopped for a while, then going on."""
+"""Faults of processes: stopped for a while, or killed and started again."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
@@ -49,6 +49,34 @@ class ProcessPauseFaultSpec(Spec, name="trogdor.fault.ProcessPauseFaultSpec"):
     def check(self, topology: Topology) -> None:
         if not self.match.to_json():
             raise SpecError("match: at least one of name, pattern, pidFile, user, javaMain is needed")
+
+    def target_nodes(self, topology: Topology) -> list[str]:
+        return require_known(list(self.node_names), topology)
+
+
+class ProcessKillFaultSpec(Spec, name="trogdor.fault.ProcessKillFaultSpec"):
+    """Kills processes; at the end each is started again as it was: program, arguments, environment, user, output."""
+
+    example: ClassVar[dict[str, Any]] = {"nodeNames": ["n1"], "match": {"javaMain": "kafka.Kafka"}}
+
+    node_names: tuple[StrictStr, ...] = Field(description="The nodes on which to kill it.")
+    match: ProcessMatch = Field(description="Which processes; at least one field.")
+    signal: Literal["KILL", "TERM", "INT", "QUIT", "ABRT", "SEGV"] = Field(
+        "KILL", description="What it is sent; one that has not ended by the fault's end is killed then."
+    )
+    restart: Literal["same", "none"] = Field(
+        "same", description="none: it is started again by whoever looks after it, or by nobody."
+    )
+    restart_command: tuple[StrictStr, ...] = Field(
+        (), max_length=1000, description="What starts it again on the node, such as systemctl start kafka."
+    )
+    max_processes: StrictInt = Field(MAX_PROCESSES, ge=1, le=1000, description="More matches than this: refused.")
+
+    def check(self, topology: Topology) -> None:
+        if not self.match.to_json():
+            raise SpecError("match: at least one of name, pattern, pidFile, user, javaMain is needed")
+        if self.restart == "none" and self.restart_command:
+            raise SpecError("restart, restartCommand: nobody is to start it again, and a command is: leave one out")
 
     def target_nodes(self, topology: Topology) -> list[str]:
         return require_known(list(self.node_names), topology)

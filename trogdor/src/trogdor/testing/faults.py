@@ -74,6 +74,12 @@ class Faults:
         spec = {"class": "trogdor.fault.FilesFailFaultSpec", **where, "operations": list(operations), "error": error}
         return self.run({**spec, **files}, unverified=unverified)
 
+    def kill(self, nodes: Any, *, signal: str = "KILL", **match: str) -> Injection:
+        """Kills processes; at the block's end they are started again as they were: ``fault.kill("n1", name="etcd")``;
+        further fields as in ProcessMatch."""
+        spec = {"class": "trogdor.fault.ProcessKillFaultSpec", "nodeNames": names_of(nodes), "match": match}
+        return self.run({**spec, "signal": signal})
+
     def slow(self, source: Any, target: Any, delay: str = "0ms", jitter: str = "0ms", **link: Any) -> Injection:
         """Packets from ``source`` arrive late at ``target``: ``fault.slow("n1", "n2", delay="100ms")``; further fields
         as in DegradedLinksFaultSpec."""

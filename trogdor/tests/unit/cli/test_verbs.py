@@ -79,6 +79,16 @@ def test_a_pause_of_whoever_has_a_role(run: Run) -> None:
     assert printed(run, "pause", "leader", "--resolve", "etcd")["spec"]["match"] == {"name": "etcd"}
 
 
+def test_a_kill_and_who_starts_it_again(run: Run) -> None:
+    killed = printed(run, "kill", "n1", "--name", "etcd", "--signal", "sigterm", "--for", "10s")
+    assert (killed["class"], killed["signal"]) == ("trogdor.fault.ProcessKillFaultSpec", "TERM")
+    assert printed(run, "kill", "n1", "--name", "etcd", "--no-restart")["restart"] == "none"
+    again = printed(run, "kill", "n1", "--name", "etcd", "--restart-with", "systemctl start 'my etcd'")
+    assert again["restartCommand"] == ["systemctl", "start", "my etcd"]
+    leader = printed(run, "kill", "leader", "--resolve", "kafka", "--option", "topic=orders", "--for", "5s")
+    assert leader["spec"]["match"] == {"javaMain": "kafka.Kafka"}
+
+
 def test_a_pause_by_every_kind_of_match(run: Run) -> None:
     spec = printed(
         run, "pause", "n1", "n2", "--name", "etcd", "--pattern", "x.*", "--pid-file", "/p", "--user", "u",
@@ -127,6 +137,8 @@ def test_at_and_in(run: Run, daemon: Daemon) -> None:
         ["partition", "--shape", "halves", "n1", "/", "n2"],
         ["partition", "n1", "/", "a..b"],
         ["pause", "n1"],
+        ["kill", "n1", "--name", "etcd", "--signal", "NONE"],
+        ["kill", "n1", "--name", "etcd", "--no-restart", "--restart-with", "true"],
         ["pause", "--name", "etcd"],
         ["run", "{bad"],
         ["run", "/no/such/file"],

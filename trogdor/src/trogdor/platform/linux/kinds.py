@@ -3,6 +3,7 @@
 KINDS = {
     "kibosh": "trogdor.platform.linux.kibosh:Kibosh",
     "kibosh-c": "trogdor.platform.linux.kibosh:OriginalKibosh",
+    "kill": "trogdor.platform.linux.kill:Kill",
     "nft": "trogdor.platform.linux.cut:Cut",
     "process": "trogdor.platform.linux.stop:Stop",
     "qdisc": "trogdor.platform.linux.qdisc:Qdisc",

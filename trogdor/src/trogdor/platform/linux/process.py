@@ -1,14 +1,14 @@
-"""Plans of process stops: which processes are meant, and a claim on each."""
+"""Plans of process faults: which processes are meant, and a claim on each."""
 
 import re
 from collections.abc import Sequence
 
 from trogdor.claim.model import CannotInject, Claim, Term
 from trogdor.platform.base import Fault, Plan, Scene
-from trogdor.platform.linux import processes
+from trogdor.platform.linux import kill, processes
 from trogdor.platform.linux.processes import Process
-from trogdor.probe.expect import ProcessStopped
-from trogdor.spec.process import MAX_PROCESSES, ProcessPauseFaultSpec, ProcessStopFaultSpec
+from trogdor.probe.expect import ProcessGone, ProcessStopped
+from trogdor.spec.process import MAX_PROCESSES, ProcessKillFaultSpec, ProcessPauseFaultSpec, ProcessStopFaultSpec
 
 REPLAN_MS = 250
 """How late a process that appears during a fault is stopped at most, beside what it takes to find it."""
@@ -24,9 +24,31 @@ def plan(spec: object, scene: Scene, facts: Sequence[Process], term: Term) -> Pl
     )
 
 
+KILLED_WITHIN_MS, ENDED_WITHIN_MS = 1_000, 30_000
+"""So long may it take that a process is gone: one that cannot help it, and one that was asked to end."""
+
+
+def plan_kill(spec: ProcessKillFaultSpec, scene: Scene, facts: Sequence[Process], term: Term) -> Plan:
+    """A claim on each process found; how it is started again belongs to the claim's key."""
+    within_ms = KILLED_WITHIN_MS if spec.signal == "KILL" else ENDED_WITHIN_MS
+    again = "other" if spec.restart_command else spec.restart
+    keys = {each: kill.key_of(each.key, spec.signal, spec.restart, spec.restart_command) for each in facts}
+    return Plan(
+        claims=[Claim(f"{term.worker_id}/{each.key}", "kill", keys[each], "killed", term) for each in facts],
+        expect=[ProcessGone(each.pid, each.started, within_ms, again) for each in facts],
+        targets=[each.words for each in facts],
+        unverified="" if facts else "no process matched",
+    )
+
+
 def java_processes(spec: ProcessStopFaultSpec, scene: Scene) -> list[Process]:
     """The Java processes meant; none is no error, as upstream."""
     return _at_most(MAX_PROCESSES, _found({"javaMain": spec.java_process_name}, scene))
+
+
+def processes_to_kill(spec: ProcessKillFaultSpec, scene: Scene) -> list[Process]:
+    """The processes meant."""
+    return _at_most(spec.max_processes, _found(spec.match.to_json(), scene))
 
 
 def matched_processes(spec: ProcessPauseFaultSpec, scene: Scene) -> list[Process]:
@@ -52,6 +74,14 @@ def _at_most(most: int, found: list[Process]) -> list[Process]:
 CHECKED_BY = "The state of each process in /proc is stopped while it holds, and is not after."
 
 FAULTS = (
+    Fault(
+        spec=ProcessKillFaultSpec,
+        facts=processes_to_kill,
+        plan=plan_kill,
+        text=("killed {spec.match}", "ended the killing of {spec.match}"),
+        kinds=("kill",),
+        checked_by="Each process is gone from /proc while it holds, and one like it is there after.",
+    ),
     Fault(
         spec=ProcessStopFaultSpec,
         facts=java_processes,
