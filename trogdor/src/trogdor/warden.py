@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from trogdor.claim.books import Books
 from trogdor.claim.journal import Journal, JournalLocked, JournalUnreadable, Lock, read
-from trogdor.claim.model import CannotInject
+from trogdor.claim.model import CannotInject, why
 from trogdor.claim.place import Place
 from trogdor.claim.points import reached
 from trogdor.claim.settle import Site, settle
@@ -156,6 +156,13 @@ class _Watched:
     epoch: int
     ends_ns: int | None = None
     """When the first of its live claims ends, by the agent's clock; None: there is none."""
+    said: str = ""
+
+    def say_once(self, text: str) -> None:
+        """Says what is tried again and again only when it is news."""
+        if text != self.said:
+            _say(text)
+        self.said = text
 
     def look(self) -> None:
         """Reads the journal again. One that is being rewritten is looked at a moment later."""
@@ -278,31 +285,38 @@ def _watched(message: Mapping[str, Any], fds: list[int]) -> _Watched:
 
 
 def _undone(watched: _Watched) -> bool:
-    """Whether nothing is left to do: all is undone, or another agent holds the journal by now and has undone it."""
+    """Whether nothing is left to do: all is undone, or another agent holds the journal by now and has undone it.
+
+    Never raises: other journals are to be undone too.
+    """
     directory = watched.site.directory
     try:
         if Books(read(directory)[1]).epoch != watched.epoch:
             return True
         lock = Lock(directory)
-    except (JournalLocked, OSError):
+        try:
+            return _undo(watched)
+        finally:
+            lock.release()
+    except JournalLocked:
         return False
     except JournalUnreadable as error:
         _say(str(error))
         return True
-    try:
-        journal = Journal(directory)
+    except Exception as error:
+        watched.say_once(f"{directory}: {why(error)}")
+        return False
+
+
+def _undo(watched: _Watched) -> bool:
+    with contextlib.closing(Journal(watched.site.directory)) as journal:
         books = Books(journal.records)
         if books.epoch != watched.epoch or not books.claims:
             return True
-        left = settle(journal, watched.site, by="warden")
-        journal.close()
-        _say(f"undid {len(books.claims) - len(left.claims)} of {len(books.claims)} claims in {directory}")
-        return not left.claims
-    except (OSError, JournalUnreadable, CannotInject) as error:
-        _say(f"{directory}: {error}")
-        return False
-    finally:
-        lock.release()
+        ended, left = settle(journal, watched.site, by="warden")
+    undone = f"undid {len(books.claims) - len(ended.claims)} of {len(books.claims)} claims in {watched.site.directory}"
+    watched.say_once("; ".join([undone, *left]))
+    return not ended.claims
 
 
 def _now_ns() -> int:

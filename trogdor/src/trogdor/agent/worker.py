@@ -98,8 +98,11 @@ class Lives:
             await self._live_through(worker)
         except Exception as problem:
             log.exception("worker %d of task %s failed", worker.id, worker.term.task_id)
-            await self._on_firing_thread(lambda: worker.work.release("stop"))
             worker.error = worker.error or f"{type(problem).__name__}: {problem}"
+            try:
+                await self._on_firing_thread(lambda: worker.work.release("stop"))
+            except Exception:
+                log.exception("worker %d of task %s could not be released", worker.id, worker.term.task_id)
         self._done(worker)
 
     async def _live_through(self, worker: Worker) -> None:

@@ -80,7 +80,13 @@ class Books:
 
     def touched(self, kind: str) -> dict[str, Json]:
         """Key → base of what the node may be under: what was fired, or was just about to be."""
-        return {claim.key: self.bases[kind][claim.key] for claim in self.of_kind(kind, fired=True)}
+        bases = self.bases.get(kind, {})
+        return {claim.key: bases[claim.key] for claim in self.of_kind(kind, fired=True) if claim.key in bases}
+
+    def baseless(self, kind: str) -> list[str]:
+        """The keys that were fired and whose base is not known: it was in a part of the journal that was lost."""
+        fired = {claim.key for claim in self.of_kind(kind, fired=True)}
+        return sorted(fired - self.bases.get(kind, {}).keys())
 
     def records(self) -> list[Record]:
         """The records that add up to this."""

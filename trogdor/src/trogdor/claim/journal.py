@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from struct import Struct
 from typing import Any
@@ -30,6 +30,8 @@ MOST = 1 << 26
 _HEADER = Struct("<8sQQ")
 _MAGIC = b"trogdor\n"
 _FRAME = Struct("<II")
+_OPENING = b'{"op":'
+"""What each record's text begins with."""
 
 Record = dict[str, Json]
 
@@ -170,6 +172,7 @@ def _file(directory: Path, generation: int) -> Path:
 
 def _framed(record: Record, generation: int) -> bytes:
     text = json.dumps(record, separators=(",", ":")).encode()
+    assert text.startswith(_OPENING)
     return _FRAME.pack(len(text), _checksum(text, generation)) + text
 
 
@@ -203,12 +206,12 @@ def salvage(directory: Path) -> list[Record]:
     records = []
     for generation in (newest - 1, newest):
         with contextlib.suppress(FileNotFoundError):
-            data = _file(directory, generation).read_bytes().rstrip(b"\0")
-            offset = 0
-            while offset + _FRAME.size < len(data):
-                found, after = parse(data, offset, generation)
-                records += found
-                offset = after if found else offset + 1
+            data = _file(directory, generation).read_bytes()
+            after = 0
+            for offset in _possible(data, 0):
+                if offset >= after:
+                    found, after = parse(data, offset, generation)
+                    records += found
     return records
 
 
@@ -243,11 +246,17 @@ def _generation(directory: Path, data: bytes) -> int:
 def records_of(directory: Path, data: bytes, generation: int) -> list[Record]:
     """The records of one file. A torn tail is cut; anything whole behind something torn is JournalUnreadable."""
     records, offset = parse(data, _HEADER.size, generation)
-    tail = data[offset:].rstrip(b"\0")
-    for start in range(1, max(0, len(tail) - _FRAME.size)):
-        if parse(tail, start, generation)[0]:
-            raise unreadable(directory, f"what stands at byte {offset} is damaged")
+    if any(parse(data, behind, generation)[0] for behind in _possible(data, offset + 1)):
+        raise unreadable(directory, f"what stands at byte {offset} is damaged")
     return records
+
+
+def _possible(data: bytes, offset: int) -> Iterator[int]:
+    """Where a record may begin, from ``offset`` on. At each byte would take seconds: older turns leave much behind."""
+    text = data.find(_OPENING, offset + _FRAME.size)
+    while text >= 0:
+        yield text - _FRAME.size
+        text = data.find(_OPENING, text + 1)
 
 
 def parse(data: bytes, offset: int, generation: int) -> tuple[list[Record], int]:
@@ -255,8 +264,10 @@ def parse(data: bytes, offset: int, generation: int) -> tuple[list[Record], int]
     records: list[Record] = []
     while offset + _FRAME.size <= len(data):
         length, checksum = _FRAME.unpack_from(data, offset)
+        if not 0 < length <= len(data) - offset - _FRAME.size:
+            break
         text = data[offset + _FRAME.size : offset + _FRAME.size + length]
-        if length == 0 or len(text) < length or _checksum(text, generation) != checksum:
+        if _checksum(text, generation) != checksum:
             break
         value: Any = json.loads(text)
         records.append(value)

@@ -5,6 +5,7 @@ step is one ``apply`` with other claims, and each can be the last one of this pr
 """
 
 import contextlib
+import logging
 import os
 import threading
 import time
@@ -15,13 +16,15 @@ from typing import Protocol
 
 from trogdor.claim.books import Books, claims_record, undone_record
 from trogdor.claim.journal import Journal, JournalLocked, JournalUnreadable, Lock, Record
-from trogdor.claim.model import CannotInject, Claim, Fired, Json, Trouble, Undone
+from trogdor.claim.model import CannotInject, Claim, Fired, Json, Trouble, Undone, why
 from trogdor.claim.place import Place
 from trogdor.claim.points import reached
 from trogdor.claim.resource import Resource
 from trogdor.claim.settle import Site, boot_id, boot_ns, settle, summed_up
 
 __all__ = ["JournalLocked", "JournalUnreadable", "Ledger", "Watcher", "boot_ns"]
+
+log = logging.getLogger(__name__)
 
 _ROOM_PER_CLAIM = 400
 """Bytes kept free for each live claim, so that recording its firing and its end never begins a new turn."""
@@ -66,10 +69,12 @@ class Ledger:
         try:
             self._journal = Journal(site.directory)
             self.epoch = Books(self._journal.records).epoch + 1
-            self._books = settle(self._journal, site, by="replay", opening=self._opening())
+            self._books, left = settle(self._journal, site, by="replay", opening=self._opening())
         except BaseException:
             self._lock.release()
             raise
+        for text in left:
+            log.error("%s: what an earlier agent left could not be undone: %s", site.node, text)
         self._owed = set(self._books.claims)
         """Claims that were to be undone and could not be: not in force, but still in the journal."""
         self.ended = dict(self._books.ended)
@@ -157,32 +162,35 @@ class Ledger:
         return {key: self._resources[kind].base(key) for key in {claim.key for claim in claims} if key not in known}
 
     def _write_claims(self, claims: Sequence[Claim], bases: Mapping[str, Mapping[str, Json]]) -> None:
-        record = claims_record(claims, bases)
         with self._guard:
             spare = _ROOM_PER_CLAIM * (len(self._books.claims) + len(claims))
-            if self._journal.append(record, spare=spare):
-                self._books.take(record)
-                return
-            books = Books([*self._books.records(), record])
-            self._journal.start(books.records(), grow=True)
-            self._books = books
+            self._write(claims_record(claims, bases), spare=spare, grow=True)
 
     def fire(self, ids: Iterable[str]) -> Fired:
         """Puts admitted claims in force, now; on the firing thread. Never raises: see ``Fired.troubles``."""
         claims = [self._books.claims[id_] for id_ in ids if id_ in self._books.claims]
         troubles: dict[str, Trouble] = {}
         for kind, group in _by_kind(claims).items():
-            with self._gates[kind]:
-                others = self._in_force(kind)
-                bases = self._bases_now(kind, group)
-                reached("agent:fired.before")
-                ids = [claim.id for claim in group]
-                self._write({"op": "fired", "ids": ids, "at_ns": self.site.clock(), "bases": {kind: bases}})
-                reached("agent:fired.written")
-                by_key = self._apply(kind, [*others, *group], {claim.key for claim in group})
-                reached("agent:fire.applied")
-                troubles.update({claim.id: by_key[claim.key] for claim in group if claim.key in by_key})
+            try:
+                by_key = self._fire(kind, group)
+            except Exception as error:
+                log.exception("%s: %s was not fired", self.site.node, kind)
+                by_key = {claim.key: Trouble("failed", why(error)) for claim in group}
+            troubles.update({claim.id: by_key[claim.key] for claim in group if claim.key in by_key})
         return Fired(self.site.clock(), troubles)
+
+    def _fire(self, kind: str, claims: Sequence[Claim]) -> Mapping[str, Trouble]:
+        with self._gates[kind]:
+            others = self._in_force(kind)
+            bases = self._bases_now(kind, claims)
+            reached("agent:fired.before")
+            ids = [claim.id for claim in claims]
+            self._write({"op": "fired", "ids": ids, "at_ns": self.site.clock(), "bases": {kind: bases}})
+            self._unsynced.set()
+            reached("agent:fired.written")
+            troubles = self._apply(kind, [*others, *claims], {claim.key for claim in claims})
+            reached("agent:fire.applied")
+            return troubles
 
     def _bases_now(self, kind: str, claims: Iterable[Claim]) -> dict[str, Json]:
         """What a key goes back to is what it was when first fired, not when that was planned: what differs."""
@@ -196,8 +204,8 @@ class Ledger:
         bases = self._books.bases.get(kind, {})
         try:
             return self._resources[kind].apply(claims, {key: bases.get(key) for key in keys}, self.site.clock())
-        except OSError as error:
-            return dict.fromkeys(keys, Trouble("failed", str(error)))
+        except Exception as error:
+            return dict.fromkeys(keys, Trouble("failed", why(error)))
 
     def release(self, ids: Iterable[str], how: str) -> Undone:
         """Reconciles with these claims gone and records it. ``how``: ``end`` or ``stop``. Never raises.
@@ -206,7 +214,7 @@ class Ledger:
         ``Undone.failed`` and stays in the journal for the warden.
         """
         claims = [self._books.claims[id_] for id_ in ids if id_ in self._books.claims]
-        parts = [self._undo(kind, group, how) for kind, group in _by_kind(claims).items()]
+        parts = [self._undo_surely(kind, group, how) for kind, group in _by_kind(claims).items()]
         if not parts:
             return Undone(self.site.clock(), how)
         by = {part.by for part in parts}
@@ -216,6 +224,15 @@ class Ledger:
             tuple(text for part in parts for text in part.left_alone),
             tuple(text for part in parts for text in part.failed),
         )
+
+    def _undo_surely(self, kind: str, claims: Sequence[Claim], how: str) -> Undone:
+        """A claim whose undoing cannot be written stays live: it is tried again, and judged by the warden."""
+        try:
+            return self._undo(kind, claims, how)
+        except Exception as error:
+            log.exception("%s: %s was not undone", self.site.node, kind)
+            self._owed = self._owed | {claim.id for claim in claims}
+            return Undone(self.site.clock(), how, failed=(f"{kind}: {why(error)}",))
 
     def _undo(self, kind: str, claims: Sequence[Claim], how: str) -> Undone:
         ids = {claim.id for claim in claims}
@@ -234,8 +251,9 @@ class Ledger:
             done = [claim for claim in claims if claim.key not in failed]
             self._owed = (self._owed | ids) - {claim.id for claim in done}
             self._write(undone_record([claim.id for claim in done], undone))
+            self._unsynced.set()
             reached("agent:undone.written")
-            with contextlib.suppress(OSError):  # what stays prepared does nothing, and goes with this process
+            with contextlib.suppress(Exception):  # what stays prepared does nothing, and goes with this process
                 resource.discard(done)
             reached("agent:discarded")
         return undone
@@ -311,12 +329,15 @@ class Ledger:
                 self._resources[kind] = self.site.resource(kind)
             return self._resources[kind]
 
-    def _write(self, record: Record) -> None:
+    def _write(self, record: Record, *, spare: int = 0, grow: bool = False) -> None:
+        """Journals a record, then believes it; in the journal's next turn where this one has no room."""
         with self._guard:
-            self._books.take(record)
-            if not self._journal.append(record):
-                self._journal.start(self._books.records())
-        self._unsynced.set()
+            if self._journal.append(record, spare=spare):
+                self._books.take(record)
+                return
+            books = Books([*self._books.records(), record])
+            self._journal.start(books.records(), grow=grow)
+            self._books = books
 
     def _sync_what_was_written(self) -> None:
         while not self._closed:
@@ -324,7 +345,11 @@ class Ledger:
             self._unsynced.clear()
             with self._guard:
                 fired, live = bool(self._books.fired), bool(self._books.claims)
-            self._journal.sync()
+            try:
+                self._journal.sync()
+            except OSError:
+                log.exception("%s: what was journalled may not be on disk", self.site.node)
+                continue
             if fired:
                 reached("agent:fired.synced")
             if not live:

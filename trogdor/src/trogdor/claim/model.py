@@ -13,6 +13,11 @@ class CannotInject(Exception):
     """This node cannot carry the fault out; says what is missing and where to get it. Nothing was left behind."""
 
 
+def why(error: Exception) -> str:
+    """An error in words for whoever reads a status or a log; one that nobody expected with its type."""
+    return str(error) if isinstance(error, OSError | CannotInject) else repr(error)
+
+
 class Net(enum.StrEnum):
     """What undoes a fault whose agent died or hangs. Each kind of resource declares which of them cover it."""
 

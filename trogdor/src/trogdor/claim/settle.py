@@ -3,12 +3,13 @@
 import importlib
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from trogdor.claim.books import Books, undone_record
 from trogdor.claim.journal import Journal, Record
-from trogdor.claim.model import TROUBLES, Json, Trouble, Undone
+from trogdor.claim.model import TROUBLES, Json, Trouble, Undone, why
 from trogdor.claim.place import Place
 from trogdor.claim.points import reached
 from trogdor.claim.resource import Resource
@@ -43,41 +44,45 @@ class Site:
         return resource
 
 
-def settle(journal: Journal, site: Site, *, by: str, opening: Record | None = None) -> Books:
+def settle(journal: Journal, site: Site, *, by: str, opening: Record | None = None) -> tuple[Books, list[str]]:
     """Reconciles what the journal holds down to nothing and records it durably. The caller holds the journal's lock.
 
     ``by``: ``replay``, ``warden`` or ``heal``. ``opening``: the record of the journal's new opening, if it is one.
-    Claims whose resource could not be put back stay in the journal, and in the answer.
+    Answers what the journal holds then, claims whose resource could not be put back, and in words what is left on the
+    node and why.
     """
-    books = Books(journal.records)
+    books, left = Books(journal.records), []
     for kind in books.kinds():
         reached(f"{by}:undo.before")
         undone, failed = _undo(kind, books, site, by)
         reached(f"{by}:undo.applied")
+        left += [f"{kind} {text}" for text in undone.failed]
+        left += [
+            f"{kind} {key}: what it was before was lost with a part of the journal" for key in books.baseless(kind)
+        ]
         books.take(undone_record([claim.id for claim in books.of_kind(kind) if claim.key not in failed], undone))
     if opening is not None:
         books.take(opening)
     reached(f"{by}:undone.before")
     journal.start(books.records())
     reached(f"{by}:undone.synced")
-    return books
+    return books, left
 
 
 def _undo(kind: str, books: Books, site: Site, by: str) -> tuple[Undone, set[str]]:
+    """What came of it, and the keys that could not be put back. Never raises: the other kinds are to be undone too."""
     bases = books.touched(kind)
-    resource = site.resource(kind)
     try:
-        if books.opened.get("boot") != boot_id() and not resource.outlives_boot:
-            return Undone(site.clock(), "gone", ("the machine was rebooted",)), set()
-        if resource.scope and books.opened.get(resource.scope) != getattr(site.place, resource.scope):
-            return Undone(site.clock(), "gone", (f"the node's {resource.scope} namespace is gone",)), set()
-        troubles = resource.apply((), bases, site.clock())
-        resource.discard(books.of_kind(kind))
-        return summed_up(troubles, bases, by, site.clock())
-    except OSError as error:
-        return Undone(site.clock(), by, failed=(f"{kind}: {error}",)), set(bases)
-    finally:
-        resource.close()
+        with closing(site.resource(kind)) as resource:
+            if books.opened.get("boot") != boot_id() and not resource.outlives_boot:
+                return Undone(site.clock(), "gone", ("the machine was rebooted",)), set()
+            if resource.scope and books.opened.get(resource.scope) != getattr(site.place, resource.scope):
+                return Undone(site.clock(), "gone", (f"the node's {resource.scope} namespace is gone",)), set()
+            troubles = resource.apply((), bases, site.clock())
+            resource.discard(books.of_kind(kind))
+            return summed_up(troubles, bases, by, site.clock())
+    except Exception as error:
+        return Undone(site.clock(), by, failed=tuple(f"{key}: {why(error)}" for key in bases)), set(bases)
 
 
 def put_back(site: Site, kind: str, bases: Mapping[str, Json], by: str) -> list[str]:
@@ -88,8 +93,8 @@ def put_back(site: Site, kind: str, bases: Mapping[str, Json], by: str) -> list[
     try:
         undone, _ = summed_up(resource.apply((), bases, site.clock()), bases, by, site.clock())
         return [*undone.failed, *undone.left_alone]
-    except OSError as error:
-        return [f"{kind}: {error}"]
+    except Exception as error:
+        return [f"{kind}: {why(error)}"]
     finally:
         resource.close()
 

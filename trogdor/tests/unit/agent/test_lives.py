@@ -122,6 +122,16 @@ async def test_a_stop_while_it_is_being_prepared_waits_for_that(stage: Stage) ->
     assert work.steps == ["prepare", "release stop", "disarmed"]
 
 
+async def test_one_that_can_neither_begin_nor_be_released_is_done_with_its_error(stage: Stage) -> None:
+    def broken(*_: str) -> None:
+        raise KeyError("broken")
+
+    work = Recorded(stage.clock)
+    work.fire = work.release = broken  # type: ignore[method-assign]
+    worker = await done(stage.begin(work, in_ms=10, for_ms=1000))
+    assert (worker.phase, worker.error) == ("DONE", "KeyError: 'broken'")
+
+
 async def test_a_silent_coordinator_disarms_and_one_that_is_heard_does_not(stage: Stage) -> None:
     silent, heard = Recorded(stage.clock), Recorded(stage.clock)
     stage.heard["c"] = stage.clock.boot_ns() - NS_PER_S

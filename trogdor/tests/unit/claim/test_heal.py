@@ -57,7 +57,7 @@ def test_it_does_nothing_at_all_while_a_live_agent_holds_one_of_the_journals(tmp
 def test_what_cannot_be_put_back_is_said_and_stays_in_the_journal(tmp_path: Path) -> None:
     left_behind(tmp_path)
     Toy.failing = True
-    assert heal(tmp_path, KINDS)[0].left == ["toy thing: could not be put back"]
+    assert heal(tmp_path, KINDS)[0].left == ["toy thing: no toy"]
     Toy.failing = False
     assert heal(tmp_path, KINDS)[0].left == []
     assert NODE["thing"] == "as it was"
@@ -76,6 +76,22 @@ def test_an_unreadable_journal_is_salvaged_and_put_aside(tmp_path: Path) -> None
     assert healed.aside
     assert all(path.exists() for path in healed.aside)
     Ledger.open(tmp_path, "n1", KINDS).close()
+
+
+def test_what_lost_its_base_with_a_part_of_the_journal_is_left_and_said_and_the_rest_is_put_back(
+    tmp_path: Path,
+) -> None:
+    dead = Ledger.open(tmp_path, "n1", KINDS)
+    for worker, key in ((1, "thing"), (2, "thing"), (3, "other")):
+        dead.admit([claim(worker, "a", key)])
+    dead.fire(["2/a", "3/a"])
+    abandon(dead)
+    damage(dead, b'"1/a"')
+    heal(tmp_path, KINDS, dry_run=True)
+    (healed,) = heal(tmp_path, KINDS)
+    assert healed.left == ["toy thing: what it was before was lost with a part of the journal"]
+    assert NODE == {"thing": "a", "other": None}
+    assert heal(tmp_path, KINDS)[0].found == []
 
 
 def test_a_machine_with_no_journals_has_nothing_to_heal(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trogdor.claim import journal as journals
-from trogdor.claim.journal import HELD, Journal, JournalLocked, JournalUnreadable, Lock, read
+from trogdor.claim.journal import HELD, Journal, JournalLocked, JournalUnreadable, Lock, parse, read
 from trogdor.claim.model import CannotInject
 
 FIRST = {"op": "open", "epoch": 1}
@@ -46,6 +46,20 @@ def test_damage_before_a_whole_record_is_no_torn_tail(journal: Journal) -> None:
     current(journal).write_bytes(current(journal).read_bytes().replace(b"damaged", b"damAged"))
     with pytest.raises(JournalUnreadable, match="trogdor heal --local"):
         read(journal.directory)
+
+
+def test_what_an_older_turn_left_behind_is_looked_at_only_where_a_record_may_begin(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_behind = 0
+    while journal.append({"op": "x", "text": "x" * 20}):
+        left_behind += 1
+    journal.start([FIRST])
+    journal.start([FIRST])
+    looked_at = []
+    monkeypatch.setattr(journals, "parse", lambda data, at, of: (looked_at.append(at), parse(data, at, of))[1])
+    assert read(journal.directory)[1] == [FIRST]
+    assert len(looked_at) <= left_behind + 1
 
 
 def test_another_format_is_not_guessed_at(journal: Journal) -> None:

@@ -1,9 +1,11 @@
 """The ledger over a resource that is a dict: overlaps, ends, crashes and what is left to the next agent."""
 
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 
@@ -107,6 +109,75 @@ def test_a_firing_that_fails_says_why(tmp_path: Path) -> None:
     Toy.failing = True
     assert ledger.fire(["1/a"]).troubles == {"1/a": Trouble("failed", "no toy")}
     Toy.failing = False
+    ledger.close()
+
+
+def test_a_resource_whose_program_hangs_is_a_trouble_of_its_own_and_of_no_other(tmp_path: Path) -> None:
+    dead = Ledger.open(tmp_path, "n1", KINDS)
+    dead.admit([claim(1, "a", "glass", "brittle"), claim(1, "b")])
+    Toy.failing = True
+    assert dead.fire(["1/a", "1/b"]).troubles.keys() == {"1/a", "1/b"}
+    assert len(dead.release(["1/a"], "end").failed) == 1
+    abandon(dead)
+    heir = Ledger.open(tmp_path, "n1", KINDS)
+    assert heir.claimed() is False
+    Toy.failing = False
+    heir.rearm()
+    assert Books(journal.read(heir.site.directory)[1]).claims == {}
+    heir.close()
+
+
+def failing_once(monkeypatch: pytest.MonkeyPatch, name: str) -> SimpleQueue[str]:
+    """The journal's next ``name`` fails; what it did is in the answer."""
+    done: SimpleQueue[str] = SimpleQueue()
+    before = getattr(journal.Journal, name)
+
+    def fails(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(journal.Journal, name, works)
+        done.put("failed")
+        raise OSError(errno.EIO, "the disk is broken")
+
+    def works(*arguments: Any, **options: Any) -> Any:
+        value = before(*arguments, **options)
+        done.put("worked")
+        return value
+
+    monkeypatch.setattr(journal.Journal, name, fails)
+    return done
+
+
+def test_what_cannot_be_journalled_is_not_fired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    ledger.admit([claim(1, "a")])
+    failing_once(monkeypatch, "append")
+    assert ledger.fire(["1/a"]).troubles == {"1/a": Trouble("failed", "[Errno 5] the disk is broken")}
+    assert NODE["thing"] == "as it was"
+    assert ledger.release(["1/a"], "end").failed == ()
+    ledger.close()
+
+
+def test_what_was_undone_and_could_not_be_journalled_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    ledger.admit([claim(1, "a")])
+    ledger.fire(["1/a"])
+    failing_once(monkeypatch, "append")
+    assert ledger.release(["1/a"], "end").failed == ("toy: [Errno 5] the disk is broken",)
+    ledger.rearm()
+    assert Books(journal.read(ledger.site.directory)[1]).claims == {}
+    assert NODE["thing"] == "as it was"
+    ledger.close()
+
+
+def test_a_failed_fsync_does_not_end_all_later_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    ledger.admit([claim(1, "a")])
+    done = failing_once(monkeypatch, "sync")
+    ledger.fire(["1/a"])
+    assert done.get(timeout=30) == "failed"
+    ledger.release(["1/a"], "end")
+    assert done.get(timeout=30) == "worked"
     ledger.close()
 
 

@@ -1,5 +1,6 @@
 """A node that is a dict, and the resource that its claims are about."""
 
+import subprocess
 from collections.abc import Mapping, Sequence
 
 from trogdor.claim.ledger import Ledger, boot_ns
@@ -41,12 +42,23 @@ class Toy(Resource):
         return (f"set {key} {base}",)
 
 
-KINDS = {"toy": f"{__name__}:Toy"}
+class Brittle(Toy):
+    """A toy whose program hangs once it is fired: what that raises is no OSError."""
+
+    kind = "brittle"
+
+    def apply(self, claims: Sequence[Claim], bases: Mapping[str, Json], now_ns: int) -> Mapping[str, Trouble]:
+        if Toy.failing:
+            raise subprocess.TimeoutExpired("toy", 5)
+        return super().apply(claims, bases, now_ns)
 
 
-def claim(worker: int, want: str, key: str = "thing") -> Claim:
+KINDS = {"brittle": f"{__name__}:Brittle", "toy": f"{__name__}:Toy"}
+
+
+def claim(worker: int, want: str, key: str = "thing", kind: str = "toy") -> Claim:
     now = boot_ns()
-    return Claim(f"{worker}/{want}", "toy", key, want, Term(f"t{worker}", worker, now, now + 10**10))
+    return Claim(f"{worker}/{want}", kind, key, want, Term(f"t{worker}", worker, now, now + 10**10))
 
 
 def abandon(ledger: Ledger) -> None:

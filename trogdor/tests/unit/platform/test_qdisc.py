@@ -1,10 +1,15 @@
 """The tree of classes that a device's wants add up to, and the commands that make it: pure, on any machine."""
 
+import os
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trogdor.claim.place import Place
+from trogdor.platform.linux import qdisc
 from trogdor.platform.linux.qdisc import Qdisc, commands_for, port_masks, tree_of
 
 
@@ -68,3 +73,13 @@ def test_the_commands_for_a_link_and_for_netem_are_these() -> None:
         "filter add dev eth0 parent 7409: protocol ip prio 100 u32 match ip dst 10.0.0.1/32 match ip protocol 6 0xff "
         "match ip dport 80 0xfffe flowid 7409:10",
     ]
+
+
+def test_a_tc_that_hangs_is_an_error_of_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tc = tmp_path / "tc"
+    tc.write_text("#!/bin/sh\nexec sleep 600\n")
+    tc.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(qdisc, "COMMAND_S", 0.1)
+    with pytest.raises(OSError, match="tc has not ended within"):
+        Qdisc(Place.here(), "n1").apply((), {"eth0": "default"}, 0)

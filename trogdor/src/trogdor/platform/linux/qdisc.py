@@ -100,10 +100,13 @@ class Qdisc(Resource):
 
     def _tc(self, arguments: list[str], text: str = "") -> "subprocess.CompletedProcess[str]":
         with self.place.entered():
-            return subprocess.run(
-                ["tc", *arguments], input=text, capture_output=True, text=True, timeout=COMMAND_S, check=False,
-                pass_fds=tuple(HELD),
-            )  # fmt: skip
+            try:
+                return subprocess.run(
+                    ["tc", *arguments], input=text, capture_output=True, text=True, timeout=COMMAND_S, check=False,
+                    pass_fds=tuple(HELD),
+                )  # fmt: skip
+            except subprocess.TimeoutExpired:
+                raise OSError(f"tc has not ended within {COMMAND_S:g} s") from None
 
     def _root(self, device: str) -> Mapping[str, Any] | None:
         done = self._tc(["-j", "qdisc", "show", "dev", device])
