@@ -54,6 +54,8 @@ class Warden:
     def __init__(self) -> None:
         self._ledgers: list[Ledger] = []
         self._lock = threading.Lock()
+        self._untold = False
+        """Claims were added while the warden was too busy to be told."""
         self._socket, self.pid = self._start()
 
     def _start(self) -> tuple[socket.socket, int]:
@@ -96,25 +98,27 @@ class Warden:
         with self._lock:
             try:
                 self._send({"changed": True})
+            except BlockingIOError:
+                self._untold = True
             except OSError:
                 self._restart()
 
     def heartbeat(self) -> None:
         """The agent is alive. A warden that is not is started again, by a thread of its own."""
         now_ns = self._ledgers[0].site.clock() if self._ledgers else 0
+        message: dict[str, Any] = {"changed": True} if self._untold else {"alive": now_ns}
         try:
-            self._send({"alive": now_ns})
+            self._send(message)
+            if "changed" in message:
+                self._untold = False
         except BlockingIOError:
             pass
         except OSError:
             threading.Thread(target=self._restart_later, name="warden-restart", daemon=True).start()
 
     def _restart_later(self) -> None:
-        with self._lock, contextlib.suppress(CannotInject):
-            try:
-                self._send({"changed": True})
-            except OSError:
-                self._restart()
+        with contextlib.suppress(CannotInject):
+            self.changed()
 
     def _restart(self) -> None:
         self._socket.close()
@@ -155,7 +159,7 @@ class _Watched:
     site: Site
     epoch: int
     ends_ns: int | None = None
-    """When the first of its live claims ends, by the agent's clock; None: there is none."""
+    """When the first of its claims ends, by the agent's clock; None: there is none to be late with."""
     said: str = ""
 
     def say_once(self, text: str) -> None:
@@ -164,15 +168,23 @@ class _Watched:
             _say(text)
         self.said = text
 
-    def look(self) -> None:
-        """Reads the journal again. One that is being rewritten is looked at a moment later."""
+    def look(self, now_ns: int) -> None:
+        """Reads the journal again, ``now_ns`` by the agent's clock. One that is being rewritten is a moment later.
+
+        A claim that was never fired and whose time is over never will be.
+        """
         for _ in range(20):
             try:
                 books = Books(read(self.site.directory)[1])
             except (JournalUnreadable, OSError, ValueError):
                 time.sleep(0.01)
                 continue
-            ends = [claim.term.end_ns for claim in books.claims.values() if claim.id not in books.inherited]
+            ends = [
+                claim.term.end_ns
+                for claim in books.claims.values()
+                if claim.id not in books.inherited
+                and (claim.id in books.fired or now_ns <= claim.term.end_ns + LATENESS_NS)
+            ]
             self.ends_ns = min(ends, default=None) if books.epoch == self.epoch else None
             return
 
@@ -237,7 +249,7 @@ class _Watch:
             self._clock_ns = message["alive"] - self._heard_ns
         else:
             for each in self._watched:
-                each.look()
+                each.look(self._heard_ns + self._clock_ns)
         return True
 
     def _forget(self, directory: Path, epoch: int) -> None:
@@ -251,7 +263,7 @@ class _Watch:
         if now_ns < self._judging_from_ns:
             return False
         for each in self._watched:
-            each.look()
+            each.look(now_ns + self._clock_ns)
         ends = [each.ends_ns - self._clock_ns for each in self._watched if each.ends_ns is not None]
         if not ends:
             return False
