@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,20 +16,28 @@ from trogdor.agent.command import Spawner
 from trogdor.agent.place import AgentPlace, Places, open_place
 from trogdor.agent.routes import Routes
 from trogdor.agent.workers import Setting, Workers
+from trogdor.claim.ledger import Ledger
+from trogdor.claim.model import why
 from trogdor.http.app import Application
 from trogdor.http.server import Server, addresses_of, bind, reach_beyond
 from trogdor.instant import MOST_URGENT, Clock, FiringThread, raise_session, set_niceness
 from trogdor.platform.base import Platform
 from trogdor.topology import DEFAULT_AGENT_PORT, Node, Topology
-from trogdor.warden import Warden
+from trogdor.warden import PATIENCE_S, Warden
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 0.5
+OVERDUE_S = 5.0
+"""How often it is tried again to undo what could not be undone."""
 REARM_S = 3600.0
 WORKERS_END_S = 3.0
 REQUESTS_END_S = 1.0
 SOCKET = "agent.sock"
+
+
+class FaultsRemain(Exception):
+    """The agent has ended and could not undo everything; says what, and how to heal by hand."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +83,19 @@ class Agent:
         self._ended.set()
 
     async def serve(self) -> None:
-        """Answers until it is asked to end. Raises ListenError."""
-        server, beating, firing = await self._start()
+        """Answers until it is asked to end. Raises ListenError, and FaultsRemain when not all could be undone."""
+        server, firing = await self._start()
+        beating = asyncio.create_task(self._beat())
+        tending = [
+            asyncio.create_task(self._tend(Ledger.undo_overdue, OVERDUE_S)),
+            asyncio.create_task(self._tend(Ledger.rearm, REARM_S)),
+        ]
         try:
             await self._ended.wait()
         finally:
-            await self._end(server, beating, firing)
+            await self._end(server, beating, tending, firing)
 
-    async def _start(self) -> tuple[Server, "asyncio.Task[None]", FiringThread]:
+    async def _start(self) -> tuple[Server, FiringThread]:
         node = self._options.node
         firing = FiringThread(self.clock, urgent=True)
         if refused := firing.refused or set_niceness(MOST_URGENT):
@@ -98,42 +112,64 @@ class Agent:
         routes = Routes(setting, self.workers, self.shut_down, self._notes)
         server = Server(Application(routes.table(), [node.hostname, node.name, socket.gethostname()]))
         await server.listen(sockets, self._options.socket or self._own.directory / SOCKET)
-        beating = asyncio.create_task(self._beat())
         _say_who_can_inject(addresses, port)
         gc.collect()
         gc.freeze()
         self.answering.set()
         print("Starting agent process.", flush=True)
-        return server, beating, firing
+        return server, firing
 
     async def _beat(self) -> None:
-        """Tells the warden that this event loop lives, and once an hour has the kernel's own ends put off."""
-        beats = 0
+        """Tells the warden that this event loop lives."""
         while True:
-            beats += 1
             self._warden.heartbeat()
-            if beats % round(REARM_S / HEARTBEAT_S) == 0:
-                for place in list(self.places.open.values()):
-                    await asyncio.to_thread(place.ledger.rearm)
             await asyncio.sleep(HEARTBEAT_S)
 
-    async def _end(self, server: Server, beating: "asyncio.Task[None]", firing: FiringThread) -> None:
+    async def _tend(self, tend: Callable[[Ledger], None], every_s: float) -> None:
+        """Sees to every ledger, again and again; one that fails or hangs keeps no heartbeat waiting."""
+        while True:
+            await asyncio.sleep(every_s)
+            for place in list(self.places.open.values()):
+                try:
+                    await asyncio.to_thread(tend, place.ledger)
+                except Exception:
+                    log.exception("%s: %s failed", place.node.name, tend.__name__)
+
+    async def _end(
+        self, server: Server, beating: "asyncio.Task[None]", tending: "list[asyncio.Task[None]]", firing: FiringThread
+    ) -> None:
         log.info("ending every fault")
+        for task in tending:
+            task.cancel()
         late = await self.workers.close(WORKERS_END_S)
         for worker in late:
             log.warning(
                 "worker %d of task %s has not ended in time; its claims are released", worker.id, worker.term.task_id
             )
-        for place in self.places.open.values():
-            await asyncio.to_thread(place.ledger.close)
-        self._warden.close()
+        remain = [text for place in self.places.open.values() for text in await self._give_up(place)]
+        if not remain:
+            self._warden.close()
         beating.cancel()
         firing.close()
         await server.close(REQUESTS_END_S)
         for place in self.places.open.values():
             place.eyes.close()
         self._spawner.close()
+        if remain:
+            raise FaultsRemain(
+                f"the agent ends, and could not undo: {'; '.join(remain)}. Its warden tries for {PATIENCE_S} s more; "
+                f"`trogdor heal --local --state {self._options.state_dir}` shows what is left then"
+            )
         log.info("the agent ends; no fault is left")
+
+    async def _give_up(self, place: AgentPlace) -> list[str]:
+        """Closes a place's ledger; answers what could not be undone."""
+        try:
+            failed = await asyncio.to_thread(place.ledger.close)
+        except Exception as error:
+            log.exception("%s: its ledger could not be closed", place.node.name)
+            failed = [why(error)]
+        return [f"{place.node.name}: {text}" for text in failed]
 
 
 def _say_who_can_inject(addresses: list[str], port: int) -> None:
@@ -147,7 +183,7 @@ def _say_who_can_inject(addresses: list[str], port: int) -> None:
 
 
 def run(options: Options) -> int:
-    """Runs an agent until it is told to end; its exit code. Raises what ``Ledger.open`` and ``bind`` raise."""
+    """Runs an agent until it is told to end; its exit code. Raises what ``Agent`` and ``Agent.serve`` raise."""
     from trogdor.http.server import run as run_loop
 
     agent = open_agent(options)

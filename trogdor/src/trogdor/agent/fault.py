@@ -155,6 +155,8 @@ class InjectFault(Work):
                 await self._plan_again()
             except (CannotInject, SpecError, OSError) as error:
                 log.warning("task %s: could not be planned again: %s", self._of.term.task_id, error)
+            except Exception:
+                log.exception("task %s: could not be planned again", self._of.term.task_id)
 
     async def _plan_again(self) -> None:
         """Looks at the node again; claims and fires what is new there, so that the fault holds for it too."""
@@ -164,17 +166,25 @@ class InjectFault(Work):
         if not new:
             return
         ids = [claim.id for claim in new]
-        watch = self._watch_for([expected for expected in plan.expect if expected not in self._looked_for])
+        expect = [expected for expected in plan.expect if expected not in self._looked_for]
+        watch = self._watch_for(expect)
         self._ids += ids
         self._admitting = asyncio.ensure_future(asyncio.to_thread(self._of.ledger.admit, new))
-        await asyncio.shield(self._admitting)
+        try:
+            await asyncio.shield(self._admitting)
+        except Exception:
+            self._ids = [id_ for id_ in self._ids if id_ not in ids]
+            self._looked_for.difference_update(expect)
+            self._watches.remove(watch)
+            watch.close()
+            raise
         fired = await self._fire_more(ids)
         if fired is None:
             return
         sight = await watch.seen(fired.at_ns)
         late_ms = self._ms(fired.at_ns) - self._ms(self._of.term.start_ns)
         fresh = [target for target in plan.targets if target not in self._status.targets]
-        note = f"{', '.join(fresh)}: {late_ms:.0f} ms after the start, {sight.verdict}"
+        note = _with_troubles(f"{', '.join(fresh)}: {late_ms:.0f} ms after the start, {sight.verdict}", fired)
         self._tell(targets=(*self._status.targets, *fresh), notes=(*self._status.notes, note))
 
     async def _fire_more(self, ids: Sequence[str]) -> Fired | None:
@@ -217,8 +227,8 @@ class InjectFault(Work):
             self._close_watches()
         if undone.failed:
             return (
-                f"{NOT_UNDONE}: {'; '.join(undone.failed)}. The warden goes on trying; "
-                f"`trogdor heal --local` shows what is left"
+                f"{NOT_UNDONE}: {'; '.join(undone.failed)}. The agent tries again every few seconds, and after "
+                f"the fault's end its warden instead; `trogdor faults` and `trogdor heal --local` show what is left"
             )
         return ""
 

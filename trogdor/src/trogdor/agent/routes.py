@@ -10,7 +10,10 @@ from starlette.requests import Request
 from trogdor import __version__
 from trogdor.agent import workers as refusing
 from trogdor.agent import workloads
+from trogdor.agent.place import AgentPlace
 from trogdor.agent.workers import Setting, Workers
+from trogdor.claim.ledger import Ledger
+from trogdor.claim.model import Claim
 from trogdor.http.app import Endpoint, query_long
 from trogdor.http.openapi import with_docs
 from trogdor.http.sse import EventStream
@@ -113,32 +116,37 @@ class Routes:
     async def lease(self, request: Request, body: LeaseRequest) -> Json:
         self._workers.hear(body.coordinator)
         clock = self._of.clock
-        return {"bootNs": clock.boot_ns(), "wallMs": clock.wall_ms(), **self._boot(), "sentNs": body.sent_ns}
+        answer = {"bootNs": clock.boot_ns(), "wallMs": clock.wall_ms(), **self._boot(), "sentNs": body.sent_ns}
+        overdue = self._shown_by_worker(Ledger.overdue)
+        return answer | {"overdue": overdue} if overdue else answer
 
     async def events(self, request: Request, body: None) -> EventStream:
         return EventStream(self._workers.events())
 
     async def faults(self, request: Request, body: None) -> Json:
-        now_ns = self._of.clock.boot_ns()
-        shown = [
-            self._shown(place.node.name, claims)
-            for place in self._of.places.open.values()
-            for claims in _by_worker(place.ledger.in_force(now_ns)).values()
-        ]
+        shown = self._shown_by_worker(Ledger.in_force)
         return {"faults": shown, "frozen": refusing.frozen(self._of.places.own)}
 
-    def _shown(self, node: str, claims: list[Any]) -> Json:
+    def _shown_by_worker(self, claims_of: Callable[[Ledger], list[Claim]]) -> list[Json]:
+        return [
+            self._shown(place, claims)
+            for place in self._of.places.open.values()
+            for claims in _by_worker(claims_of(place.ledger)).values()
+        ]
+
+    def _shown(self, place: AgentPlace, claims: list[Claim]) -> Json:
         term = claims[0].term
         worker = self._workers.find(term.worker_id)
         offset_ns = self._of.clock.wall_ns() - self._of.clock.boot_ns() if worker is None else worker.wall_offset_ns
         return {
-            "node": node,
+            "node": place.node.name,
             "taskId": term.task_id,
             "workerId": term.worker_id,
             "class": worker.spec.class_name if worker else None,
             "startMs": (term.start_ns + offset_ns) // 1_000_000,
             "untilMs": (term.end_ns + offset_ns) // 1_000_000,
             "status": worker.work.status if worker else None,
+            "overdue": any(claim in claims for claim in place.ledger.overdue()),
             "claims": [{"kind": claim.kind, "key": claim.key} for claim in claims],
         }
 
@@ -154,8 +162,8 @@ class Routes:
 _WORKER_ID = {"workerId": "The worker."}
 
 
-def _by_worker(claims: list[Any]) -> dict[int, list[Any]]:
-    grouped: dict[int, list[Any]] = {}
+def _by_worker(claims: list[Claim]) -> dict[int, list[Claim]]:
+    grouped: dict[int, list[Claim]] = {}
     for claim in claims:
         grouped.setdefault(claim.term.worker_id, []).append(claim)
     return grouped

@@ -131,12 +131,14 @@ class Lives:
         worker.error = worker.error or left_over
 
     async def _fire(self, worker: Worker) -> bool:
-        """Waits for the instant and fires; False when it never will."""
+        """Waits for the instant and fires; False when it never will: it was stopped, or its error says why."""
         fired: asyncio.Future[int | str] = asyncio.get_running_loop().create_future()
 
         def fire() -> int | str:
             now_ns = self._clock.boot_ns()
             lease = worker.lease
+            if worker.stopping.is_set():
+                return ""
             if now_ns >= worker.term.end_ns:
                 return EXPIRED
             if lease and now_ns - self._heard_ns(lease.coordinator) > lease.lease_ns:

@@ -231,7 +231,7 @@ class Ledger:
             return self._undo(kind, claims, how)
         except Exception as error:
             log.exception("%s: %s was not undone", self.site.node, kind)
-            self._owed = self._owed | {claim.id for claim in claims}
+            self._owed |= {claim.id for claim in claims}
             return Undone(self.site.clock(), how, failed=(f"{kind}: {why(error)}",))
 
     def _undo(self, kind: str, claims: Sequence[Claim], how: str) -> Undone:
@@ -263,18 +263,18 @@ class Ledger:
             return [claim for claim in self._books.of_kind(kind, fired=True) if claim.id not in self._owed]
 
     def claimed(self) -> bool:
-        """Whether anything is claimed, in force or not; what could not be undone does not count."""
+        """Whether anything is claimed, in force or not; what is overdue does not count."""
         return bool(self._books.claims.keys() - self._owed)
 
-    def in_force(self, now_ns: int | None = None) -> list[Claim]:
-        """The claims that were fired, were not undone, and at ``now_ns`` have not ended."""
-        now = self.site.clock() if now_ns is None else now_ns
+    def in_force(self) -> list[Claim]:
+        """The claims that were fired and were not undone, those too that could not be."""
         with self._guard:
-            return [
-                claim
-                for id_, claim in self._books.claims.items()
-                if id_ in self._books.fired and now < claim.term.end_ns
-            ]
+            return [claim for id_, claim in self._books.claims.items() if id_ in self._books.fired]
+
+    def overdue(self) -> list[Claim]:
+        """The claims that were to be undone and could not be, by this agent or by an earlier one."""
+        with self._guard:
+            return [claim for id_, claim in self._books.claims.items() if id_ in self._owed]
 
     def undone_elsewhere(self, ids: Iterable[str]) -> Mapping[str, Trouble]:
         """Claim id → why it does not hold although it was fired: the kernel, another's hand, a target gone.
@@ -289,15 +289,16 @@ class Ledger:
                 lost.update(self._resources[kind].lost(group))
         return lost
 
-    def rearm(self) -> None:
-        """Arms again what the kernel would let expire too early, and tries again what could not be undone.
+    def undo_overdue(self) -> None:
+        """Tries again what could not be undone. Call it every few seconds, off the firing path."""
+        if overdue := [claim.id for claim in self.overdue()]:
+            left = self.release(overdue, "stop").failed
+            log.warning("%s: tried again to undo what is overdue: %s", self.site.node, "; ".join(left) or "done")
 
-        Call it about once an hour, off the firing path.
-        """
+    def rearm(self) -> None:
+        """Arms again what the kernel would let expire too early. Call it about once an hour, off the firing path."""
         with self._guard:
-            kinds, owed = list(self._resources), sorted(self._owed)
-        if owed:
-            self.release(owed, "stop")
+            kinds = list(self._resources)
         for kind in kinds:
             with self._gates[kind]:
                 fired = self._in_force(kind)
@@ -309,19 +310,23 @@ class Ledger:
         if self._watcher is not None:
             self._watcher.heartbeat()
 
-    def close(self) -> None:
-        """Undoes what is still claimed (``stop``), then gives the journal back."""
-        self.release(list(self._books.claims), "stop")
+    def close(self) -> Sequence[str]:
+        """Undoes what is still claimed (``stop``), then gives the journal back. Answers what could not be undone.
+
+        That is left to the warden, for when this process has ended, and to the next agent.
+        """
+        failed = self.release(list(self._books.claims), "stop").failed
         self._closed = True
         self._unsynced.set()
         self._syncer.join()
-        self._journal.sync()
-        if self._watcher is not None:
+        self._sync()
+        if self._watcher is not None and not failed:
             self._watcher.forget(self)
         self._journal.close()
         for resource in self._resources.values():
             resource.close()
         self._lock.release()
+        return failed
 
     def _resource(self, kind: str) -> Resource:
         with self._guard:
@@ -345,15 +350,17 @@ class Ledger:
             self._unsynced.clear()
             with self._guard:
                 fired, live = bool(self._books.fired), bool(self._books.claims)
-            try:
-                self._journal.sync()
-            except OSError:
-                log.exception("%s: what was journalled may not be on disk", self.site.node)
-                continue
+            self._sync()
             if fired:
                 reached("agent:fired.synced")
             if not live:
                 reached("agent:undone.synced")
+
+    def _sync(self) -> None:
+        try:
+            self._journal.sync()
+        except OSError:
+            log.exception("%s: what was journalled may not be on disk", self.site.node)
 
 
 def _by_kind(claims: Iterable[Claim]) -> dict[str, list[Claim]]:

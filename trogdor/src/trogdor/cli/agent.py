@@ -46,7 +46,7 @@ def command(
         code = daemon.run(options) if exec_ is None else agent_exec.run(options, exec_)
     except (JournalLocked, ListenError) as error:
         raise Failure(ExitCode.IMPOSSIBLE, str(error)) from None
-    except JournalUnreadable as error:
+    except (JournalUnreadable, daemon.FaultsRemain) as error:
         raise Failure(ExitCode.REMAINED, str(error)) from None
     except OSError as error:
         raise Failure(ExitCode.IMPOSSIBLE, f"the agent cannot start: {error}") from None

@@ -17,7 +17,10 @@ def command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Shows what is in force now, on every node, whether it is seen, and until when."""
+    """Shows what is in force now, on every node, whether it is seen, and until when.
+
+    "overdue" is what should be over: its agent could not undo it and tries again.
+    """
     with agent(one) if one else coordinator(target) as client:
         answer = client.faults()
     if as_json:
@@ -38,8 +41,8 @@ def _row(fault: dict[str, Any]) -> tuple[str, ...]:
         str(fault["class"] or "?").rpartition(".")[2].removesuffix("Spec"),
         _say_verdict(str(status.get("verdict", "?"))),
         clock(fault["untilMs"]),
-        say_duration(left_ms // 1000 * 1000) if left_ms > 0 else bad("overdue"),
-        ", ".join(status.get("targets") or ()),
+        bad("overdue") if left_ms <= 0 or fault.get("overdue") else say_duration(left_ms // 1000 * 1000),
+        ", ".join(status.get("targets") or [claim["key"] for claim in fault.get("claims", ())]),
     )
 
 

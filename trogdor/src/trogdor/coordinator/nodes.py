@@ -50,6 +50,8 @@ class Agent:
         self.up = False
         self.features: dict[str, Any] = {}
         self.offsets = Offsets()
+        self.overdue: list[dict[str, Any]] = []
+        """What it could not undo, as ``GET /agent/faults`` shows it."""
         self.strangers: dict[int, Any] = {}
         """Workers that no task of ours knows."""
         self.heard_ns = 0
@@ -120,6 +122,7 @@ class Agent:
         body = {"coordinator": self._identity, "sentNs": sent_ns}
         answer = await self.connection.send(Call("POST", "/agent/lease", body), SILENCE_S)
         self.offsets.add(sent_ns, self._clock.boot_ns(), answer["bootNs"])
+        self.overdue = answer.get("overdue", [])
         self.heard()
 
     async def _beat_on(self) -> None:

@@ -176,20 +176,20 @@ class Routes:
     async def faults(self, _request: Request, _body: None) -> Any:
         tasks = self.tasks
         now_ns, now_ms = tasks.clock.boot_ns(), tasks.clock.wall_ms()
-        return {
-            "faults": [
-                {
-                    "taskId": worker.task.id,
-                    "node": worker.node,
-                    "class": worker.task.spec.class_name,
-                    "untilMs": now_ms + (worker.task.end_boot_ns - now_ns) // 1_000_000,
-                    "up": tasks.agents[worker.node].up,
-                    "status": worker.status,
-                }
-                for worker in tasks.live.values()
-                if worker.phase is Phase.RUNNING and is_fault(worker.task.spec)
-            ]
-        }
+        running = [
+            {
+                "taskId": worker.task.id,
+                "node": worker.node,
+                "class": worker.task.spec.class_name,
+                "untilMs": now_ms + (worker.task.end_boot_ns - now_ns) // 1_000_000,
+                "up": tasks.agents[worker.node].up,
+                "status": worker.status,
+            }
+            for worker in tasks.live.values()
+            if worker.phase is Phase.RUNNING and is_fault(worker.task.spec)
+        ]
+        overdue = [{**fault, "up": agent.up} for agent in tasks.agents.values() for fault in agent.overdue]
+        return {"faults": running + overdue}
 
     async def heal(self, _request: Request, _body: Empty) -> Any:
         return await self.tasks.heal(HEAL_S)

@@ -45,14 +45,14 @@ class UnixConnection(http.client.HTTPConnection):
 class AgentProcess:
     """One agent, started with a configuration and a state directory."""
 
-    def __init__(self, directory: Path, *options: str, node: str = "node0") -> None:
+    def __init__(self, directory: Path, *options: str, node: str = "node0", program: str = TROGDOR) -> None:
         self.directory = directory
         self.config = directory / "config.json"
         self.config.write_text(json.dumps(CONFIG))
         self.state = directory / "state"
         self.socket = self.state / node / "agent.sock"
         self.log = directory / f"agent.{len(list(directory.glob('agent.*.log')))}.log"
-        command = [sys.executable, "-c", TROGDOR, "agent", "-c", os.fspath(self.config), "-n", node]
+        command = [sys.executable, "-c", program, "agent", "-c", os.fspath(self.config), "-n", node]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--state", os.fspath(self.state), *options],

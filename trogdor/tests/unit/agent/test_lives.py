@@ -110,16 +110,18 @@ async def test_a_stop_before_the_instant_disarms(stage: Stage) -> None:
     assert (worker.error, worker.started_ms) == ("", -1)
 
 
-async def test_a_stop_while_it_is_being_prepared_waits_for_that(stage: Stage) -> None:
+@pytest.mark.parametrize("in_ms", [0, 3_600_000])
+async def test_a_stop_while_it_is_being_prepared_waits_for_that_and_it_never_fires(stage: Stage, in_ms: int) -> None:
     go_on = asyncio.Event()
     work = Recorded(stage.clock, prepare=go_on.wait)
-    worker = stage.begin(work, in_ms=3_600_000, for_ms=1000)
+    worker = stage.begin(work, in_ms=in_ms, for_ms=3_600_000)
     worker.stopping.set()
     await asyncio.sleep(0.02)
     assert not worker.done.is_set()
     go_on.set()
     await done(worker)
     assert work.steps == ["prepare", "release stop", "disarmed"]
+    assert worker.error == ""
 
 
 async def test_one_that_can_neither_begin_nor_be_released_is_done_with_its_error(stage: Stage) -> None:

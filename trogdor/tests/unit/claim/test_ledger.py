@@ -97,7 +97,9 @@ def test_what_cannot_be_undone_is_reported_kept_and_tried_again(tmp_path: Path) 
     ledger.admit([claim(2, "b")])
     ledger.fire(["2/b"])
     assert NODE["thing"] == "b"
-    ledger.rearm()
+    assert ledger.in_force() == [*ledger.overdue(), ledger._books.claims["2/b"]]
+    ledger.undo_overdue()
+    assert ledger.overdue() == []
     ledger.release(["2/b"], "end")
     assert NODE["thing"] == "as it was"
     ledger.close()
@@ -122,7 +124,7 @@ def test_a_resource_whose_program_hangs_is_a_trouble_of_its_own_and_of_no_other(
     heir = Ledger.open(tmp_path, "n1", KINDS)
     assert heir.claimed() is False
     Toy.failing = False
-    heir.rearm()
+    heir.undo_overdue()
     assert Books(journal.read(heir.site.directory)[1]).claims == {}
     heir.close()
 
@@ -164,7 +166,7 @@ def test_what_was_undone_and_could_not_be_journalled_is_tried_again(
     ledger.fire(["1/a"])
     failing_once(monkeypatch, "append")
     assert ledger.release(["1/a"], "end").failed == ("toy: [Errno 5] the disk is broken",)
-    ledger.rearm()
+    ledger.undo_overdue()
     assert Books(journal.read(ledger.site.directory)[1]).claims == {}
     assert NODE["thing"] == "as it was"
     ledger.close()
@@ -289,6 +291,6 @@ def test_what_the_last_agent_could_not_undo_is_not_this_one_s_to_be_late_with(tm
     again = Books(Books(journal.read(heir.site.directory)[1]).records())
     assert (again.inherited, set(again.claims)) == ({"1/a"}, {"1/a", "2/b"})
     Toy.failing = False
-    heir.rearm()
+    heir.undo_overdue()
     assert NODE["thing"] == "as it was"
     heir.close()

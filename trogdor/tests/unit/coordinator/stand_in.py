@@ -54,6 +54,8 @@ class StandIn:
         self.fired: list[int] = []
         self.fail_at_start: dict[str, str] = {}
         """Task id → the error with which its worker ends at once."""
+        self.overdue: list[Any] = []
+        """What it says that it could not undo."""
         self.busy_s = 0.0
         """How long it takes to prepare its next worker."""
         self.deaf = False
@@ -111,7 +113,8 @@ class StandIn:
         return {"version": "0", "platform": "stand-in", "nodeName": self.name, "probePorts": {self.name: 1}}
 
     async def _lease(self, _request: Request, body: LeaseRequest) -> Any:
-        return {"bootNs": self.clock.boot_ns(), "wallMs": self.clock.wall_ms(), "bootId": "b", "epoch": 1}
+        times = {"bootNs": self.clock.boot_ns(), "wallMs": self.clock.wall_ms()}
+        return {**times, "bootId": "b", "epoch": 1, "overdue": self.overdue}
 
     async def _events(self, _request: Request, _body: None) -> Any:
         return EventStream(self._follow())

@@ -306,3 +306,15 @@ async def test_our_own_classes_are_strict_where_upstreams_become_failed_tasks(pa
     with pytest.raises(Refused, match="has an agent"):
         await pair.client.create_task("t", nowhere, check=False)
     assert await pair.client.tasks() == {}
+
+
+async def test_what_an_agent_could_not_undo_is_among_the_faults_until_it_is_undone(pair: Cluster) -> None:
+    left = {"node": "node0", "taskId": "t1", "workerId": 1, "class": None, "startMs": 1, "untilMs": 2, "status": None}
+    left |= {"overdue": True, "claims": [{"kind": "qdisc", "key": "eth0"}]}
+    assert pair.coordinator
+    shown = []
+    for overdue in ([left], []):
+        pair.agents["node0"].overdue = overdue
+        await pair.coordinator.tasks.agents["node0"].beat()
+        shown.append((await pair.client.faults())["faults"])
+    assert shown == [[{**left, "up": True}], []]

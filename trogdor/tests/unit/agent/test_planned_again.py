@@ -1,0 +1,90 @@
+"""A fault that is planned again while it holds, over a node that is a dict: what fails once is tried again."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trogdor.agent.fault import InjectFault, Injection
+from trogdor.claim.ledger import Ledger
+from trogdor.claim.model import CannotInject, Claim, Term, Trouble
+from trogdor.instant import Clock, FiringThread
+from trogdor.platform.base import Fault, Plan, Scene
+from trogdor.probe.sight import SEEN, Sight
+from trogdor.spec.task import NoOpTaskSpec
+from trogdor.topology import Node, Topology
+from unit.claim.toy import KINDS, NODE, Toy
+
+NOW_NS = Clock().boot_ns()
+TERM = Term("t1", 1, NOW_NS, NOW_NS + 3600 * 10**9)
+NODES = Topology({"n1": Node("n1", agent_port=1)})
+WAIT_S = 30.0
+
+
+class Sees:
+    """Sees everything at once."""
+
+    async def based(self) -> None: ...
+
+    async def seen(self, fired_ns: int) -> Sight:
+        return Sight(SEEN, fired_ns)
+
+    def looked_back(self, fired_ns: int, undone_ns: int) -> Sight:
+        return Sight(SEEN, fired_ns)
+
+    async def broken(self) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    async def gone(self, undone_ns: int) -> Sight:
+        return Sight(SEEN, undone_ns)
+
+    def close(self) -> None: ...
+
+
+def plan(_spec: Any, _scene: Any, keys: list[str], term: Term) -> Plan:
+    return Plan([Claim(f"1/{key}", "toy", key, "a", term) for key in keys], (), keys)
+
+
+async def test_what_fails_while_it_is_planned_again_is_tried_again_and_what_did_not_take_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Any] = [["first"], KeyError("a look that fails"), ["first", "later"], ["first", "later"]]
+    prepared: list[Any] = [None, CannotInject("not yet"), None]
+
+    def facts(_spec: Any, _scene: Any) -> list[str]:
+        found = looks.pop(0) if len(looks) > 1 else looks[0]
+        if isinstance(found, Exception):
+            raise found
+        return list(found)
+
+    def prepare(_self: Toy, _claims: Any) -> None:
+        if (failure := prepared.pop(0)) is not None:
+            raise failure
+
+    monkeypatch.setattr(Toy, "prepare", prepare)
+    monkeypatch.setattr(Toy, "apply", lambda _, claims, bases, now: {"later": Trouble("failed", "too late")})
+    NODE.clear()
+    ledger, firing = Ledger.open(tmp_path, "n1", KINDS), FiringThread(Clock())
+    fault = Fault(NoOpTaskSpec, facts, plan, ("on", "off"), replan_ms=5)
+    scene = Scene(NODES.nodes["n1"], NODES)
+    work = InjectFault(
+        Injection(fault, NoOpTaskSpec(), TERM, scene, 0, ledger, Clock(), firing, lambda expect, term: Sees())
+    )
+    noted = asyncio.Event()
+    work.changed = lambda: noted.set() if work.status["notes"] else None
+    await work.prepare()
+    work.fire()
+    running = asyncio.create_task(work.run())
+    try:
+        await asyncio.wait_for(noted.wait(), WAIT_S)
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        work.release("stop")
+        firing.close()
+        ledger.close()
+    (note,) = work.status["notes"]
+    assert note.startswith("later: ")
+    assert note.endswith("seen; too late")
