@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from trogdor.agent.work import Json, Work
 from trogdor.claim.ledger import Ledger
-from trogdor.claim.model import Fired, Term, Undone
+from trogdor.claim.model import Fired, Term, Trouble, Undone
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock, FiringThread
 from trogdor.platform.base import CannotInject, Fault, Plan, Scene
 from trogdor.probe.expect import Expectation
@@ -133,14 +133,17 @@ class InjectFault(Work):
             sight = await watch.seen(fired.at_ns)
             self._tell_sight(sight)
             if sight.verdict.startswith("not seen"):
-                return _with_troubles(sight.verdict, fired)
+                return _with_troubles(sight.verdict, fired.troubles)
         if fired.troubles:
-            return _with_troubles("the fault did not take in whole", fired)
+            return _with_troubles("the fault did not take in whole", fired.troubles)
         why = await watch.broken()
+        lost = await asyncio.to_thread(self._of.ledger.undone_elsewhere, self._ids)
+        changed = {id_: trouble for id_, trouble in lost.items() if trouble.what != "gone"}
         if not self._holding or self._of.scene.place.is_gone:
             await asyncio.Event().wait()
-        self._tell(verdict=not_seen(why).verdict)
-        return f"not seen: {why}"
+        verdict = _with_troubles(not_seen(why).verdict, changed)
+        self._tell(verdict=verdict)
+        return verdict
 
     def _tell_sight(self, sight: Sight) -> None:
         verdict = sight.verdict
@@ -184,7 +187,7 @@ class InjectFault(Work):
         sight = await watch.seen(fired.at_ns)
         late_ms = self._ms(fired.at_ns) - self._ms(self._of.term.start_ns)
         fresh = [target for target in plan.targets if target not in self._status.targets]
-        note = _with_troubles(f"{', '.join(fresh)}: {late_ms:.0f} ms after the start, {sight.verdict}", fired)
+        note = _with_troubles(f"{', '.join(fresh)}: {late_ms:.0f} ms after the start, {sight.verdict}", fired.troubles)
         self._tell(targets=(*self._status.targets, *fresh), notes=(*self._status.notes, note))
 
     async def _fire_more(self, ids: Sequence[str]) -> Fired | None:
@@ -244,8 +247,8 @@ def _settle(result: "asyncio.Future[Fired | None]", fired: Fired | None) -> None
         result.set_result(fired)
 
 
-def _with_troubles(text: str, fired: Fired) -> str:
-    whys = dict.fromkeys(trouble.text for trouble in fired.troubles.values())
+def _with_troubles(text: str, troubles: Mapping[str, Trouble]) -> str:
+    whys = dict.fromkeys(trouble.text for trouble in troubles.values())
     return "; ".join([text, *whys])
 
 

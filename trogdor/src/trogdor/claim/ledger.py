@@ -279,13 +279,13 @@ class Ledger:
     def undone_elsewhere(self, ids: Iterable[str]) -> Mapping[str, Trouble]:
         """Claim id → why it does not hold although it was fired: the kernel, another's hand, a target gone.
 
-        Looks at the node; off the firing path. ``Trouble.what`` is ``gone`` or ``changed``.
+        Looks at the node; off the firing path. What cannot be looked at says nothing.
         """
         with self._guard:
             claims = [self._books.claims[id_] for id_ in ids if id_ in self._books.fired]
         lost: dict[str, Trouble] = {}
         for kind, group in _by_kind(claims).items():
-            with self._gates[kind]:
+            with self._gates[kind], contextlib.suppress(OSError):
                 lost.update(self._resources[kind].lost(group))
         return lost
 
