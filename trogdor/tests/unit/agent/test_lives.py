@@ -137,11 +137,15 @@ async def test_one_that_can_neither_begin_nor_be_released_is_done_with_its_error
 async def test_a_silent_coordinator_disarms_and_one_that_is_heard_does_not(stage: Stage) -> None:
     silent, heard = Recorded(stage.clock), Recorded(stage.clock)
     stage.heard["c"] = stage.clock.boot_ns() - NS_PER_S
-    worker = await done(stage.begin(silent, in_ms=10, for_ms=10, lease_ms=900))
+    worker = await done(stage.begin(silent, in_ms=10, for_ms=3_600_000, lease_ms=900))
     assert (worker.error, worker.started_ms) == ("lease expired", -1)
     assert silent.steps == ["prepare", "release stop", "disarmed"]
     stage.heard["c"] = stage.clock.boot_ns()
-    assert (await done(stage.begin(heard, in_ms=10, for_ms=10))).error == ""
+    worker = stage.begin(heard, in_ms=10, for_ms=3_600_000)
+    await asyncio.wait_for(worker.settled.wait(), WAIT_S)
+    worker.stopping.set()
+    await done(worker)
+    assert (heard.steps[:2], worker.error) == (["prepare", "fire"], "")
 
 
 async def test_a_running_worker_needs_no_lease(stage: Stage) -> None:
