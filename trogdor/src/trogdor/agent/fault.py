@@ -103,6 +103,7 @@ class InjectFault(Work):
             watch.close()
 
     async def disarmed(self) -> None:
+        await asyncio.to_thread(self._of.ledger.tidy)
         self._close_watches()
         self._tell(verdict=unverified("it was never in force").verdict)
 
@@ -204,12 +205,13 @@ class InjectFault(Work):
 
     def release(self, how: str) -> None:
         self._holding = False
-        self._undone = self._of.ledger.release(self._ids, how)
+        self._undone = self._of.ledger.release(self._ids, how, tidy=False)
 
     async def finish(self) -> str:
         assert self._undone is not None
         undone = self._undone
         await self._release_late_claims()
+        await asyncio.to_thread(self._of.ledger.tidy)
         if (place := self._of.scene.place).is_gone:
             self._close_watches()
             note = f"process {place.root_pid}, whose namespaces it was, has ended, and the fault with it"

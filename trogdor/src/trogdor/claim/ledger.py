@@ -52,8 +52,8 @@ class Watcher(Protocol):
 class Ledger:
     """One node's claims and resources, for one event loop's threads and one firing thread at once.
 
-    ``admit`` is slow and belongs off the event loop. ``fire`` and ``release`` are fast: no fsync stands before the
-    change or before their return; what they record is written when they return and synced right after.
+    ``admit`` and ``tidy`` are slow and belong off the event loop. ``fire`` and ``release`` are fast: no fsync stands
+    before the change or before their return; what they record is written when they return and synced right after.
     """
 
     epoch: int
@@ -83,6 +83,8 @@ class Ledger:
         self._gates: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         """By kind: held while a resource's things are looked at and changed."""
         self._resources: dict[str, Resource] = {}
+        self._untidy: defaultdict[str, list[Claim]] = defaultdict(list)
+        """By kind: claims that were undone, and whose resource is still prepared for them."""
         self._unsynced = threading.Event()
         self._closed = False
         self._syncer = threading.Thread(target=self._sync_what_was_written, name="journal-sync", daemon=True)
@@ -207,14 +209,17 @@ class Ledger:
         except Exception as error:
             return dict.fromkeys(keys, Trouble("failed", why(error)))
 
-    def release(self, ids: Iterable[str], how: str) -> Undone:
+    def release(self, ids: Iterable[str], how: str, *, tidy: bool = True) -> Undone:
         """Reconciles with these claims gone and records it. ``how``: ``end`` or ``stop``. Never raises.
 
         Claims that were never fired, or are unknown, are just forgotten. What could not be undone is in
-        ``Undone.failed`` and stays in the journal for the warden.
+        ``Undone.failed`` and stays in the journal for the warden. ``tidy``: also takes away what was prepared for them;
+        without it this is fast, and ``tidy`` is to be called later.
         """
         claims = [self._books.claims[id_] for id_ in ids if id_ in self._books.claims]
         parts = [self._undo_surely(kind, group, how) for kind, group in _by_kind(claims).items()]
+        if tidy:
+            self.tidy()
         if not parts:
             return Undone(self.site.clock(), how)
         by = {part.by for part in parts}
@@ -253,10 +258,18 @@ class Ledger:
             self._write(undone_record([claim.id for claim in done], undone))
             self._unsynced.set()
             reached("agent:undone.written")
-            with contextlib.suppress(Exception):  # what stays prepared does nothing, and goes with this process
-                resource.discard(done)
-            reached("agent:discarded")
+            self._untidy[kind] += done
         return undone
+
+    def tidy(self) -> None:
+        """Takes away what was prepared for claims that are no more. Slow: off the firing thread."""
+        for kind in list(self._untidy):
+            with self._gates[kind]:
+                done, self._untidy[kind] = self._untidy[kind], []
+                if done:
+                    with contextlib.suppress(Exception):  # what stays does nothing, and goes with this process
+                        self._resource(kind).discard(done)
+                    reached("agent:discarded")
 
     def _in_force(self, kind: str) -> list[Claim]:
         with self._guard:

@@ -1,6 +1,8 @@
-"""A fault that is planned again while it holds, over a node that is a dict: what fails once is tried again."""
+"""A fault from its plan to its end, over a node that is a dict."""
 
 import asyncio
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from trogdor.platform.base import Fault, Plan, Scene
 from trogdor.probe.sight import SEEN, Sight
 from trogdor.spec.task import NoOpTaskSpec
 from trogdor.topology import Node, Topology
-from unit.claim.toy import KINDS, NODE, Toy
+from unit.claim.toy import KINDS, Toy
 
 NOW_NS = Clock().boot_ns()
 TERM = Term("t1", 1, NOW_NS, NOW_NS + 3600 * 10**9)
@@ -47,6 +49,14 @@ def plan(_spec: Any, _scene: Any, keys: list[str], term: Term) -> Plan:
     return Plan([Claim(f"1/{key}", "toy", key, "a", term) for key in keys], (), keys)
 
 
+def work_of(facts: Callable[[Any, Any], list[str]], ledger: Ledger, firing: FiringThread) -> InjectFault:
+    fault = Fault(NoOpTaskSpec, facts, plan, ("on", "off"), replan_ms=5)
+    scene = Scene(NODES.nodes["n1"], NODES)
+    return InjectFault(
+        Injection(fault, NoOpTaskSpec(), TERM, scene, 0, ledger, Clock(), firing, lambda expect, term: Sees())
+    )
+
+
 async def test_what_fails_while_it_is_planned_again_is_tried_again_and_what_did_not_take_is_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,13 +75,8 @@ async def test_what_fails_while_it_is_planned_again_is_tried_again_and_what_did_
 
     monkeypatch.setattr(Toy, "prepare", prepare)
     monkeypatch.setattr(Toy, "apply", lambda _, claims, bases, now: {"later": Trouble("failed", "too late")})
-    NODE.clear()
     ledger, firing = Ledger.open(tmp_path, "n1", KINDS), FiringThread(Clock())
-    fault = Fault(NoOpTaskSpec, facts, plan, ("on", "off"), replan_ms=5)
-    scene = Scene(NODES.nodes["n1"], NODES)
-    work = InjectFault(
-        Injection(fault, NoOpTaskSpec(), TERM, scene, 0, ledger, Clock(), firing, lambda expect, term: Sees())
-    )
+    work = work_of(facts, ledger, firing)
     noted = asyncio.Event()
     work.changed = lambda: noted.set() if work.status["notes"] else None
     await work.prepare()
@@ -88,3 +93,22 @@ async def test_what_fails_while_it_is_planned_again_is_tried_again_and_what_did_
     (note,) = work.status["notes"]
     assert note.startswith("later: ")
     assert note.endswith("seen; too late")
+
+
+async def test_what_was_prepared_is_taken_away_after_the_end_and_not_on_the_firing_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidied: list[int] = []
+    monkeypatch.setattr(Toy, "discard", lambda _, claims: tidied.append(threading.get_ident()))
+    ledger, firing = Ledger.open(tmp_path, "n1", KINDS), FiringThread(Clock())
+    for fired in (True, False):
+        work = work_of(lambda _spec, _scene: ["thing"], ledger, firing)
+        await work.prepare()
+        if fired:
+            work.fire()
+        work.release("stop")
+        assert tidied == []
+        await (work.finish() if fired else work.disarmed())
+        assert tidied.pop() != threading.get_ident()
+    firing.close()
+    ledger.close()
