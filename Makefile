@@ -43,7 +43,7 @@ docs: setup
 test: setup test-unit test-lab test-examples test-java test-kibosh test-kafka test-ducktape
 
 test-unit: setup
-	$(SHARE) unit 60 $(PYTEST) trogdor/tests/unit -n 2
+	$(SHARE) unit 60 $(PYTEST) trogdor/tests/unit -n 4 --dist worksteal
 
 test-lab: setup
 	$(SHARE) lab 480 $(PYTEST) trogdor/tests/lab -n 2 --dist loadgroup
