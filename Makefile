@@ -65,7 +65,7 @@ test-ducktape: setup
 	$(SHARE) ducktape 600 tools/test-ducktape
 
 bench: setup
-	@for part in coordinator agent lag lab_nodes lab_partition schedule; do \
+	@for part in coordinator lag lab_nodes lab_partition schedule; do \
 	  echo; PYTHONPATH=trogdor/src:trogdor/tests $(BIN)/python bench/$$part.py || exit 1; done
 
 bench-kibosh: setup

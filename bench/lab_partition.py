@@ -8,13 +8,15 @@ Aims at the 99th percentile: closed within 5 ms of the instant, open within 20 m
 """
 
 import argparse
+import os
 import time
+from contextlib import suppress
 
 from lab.seeing import Listener, Watch, now_ns
 from trogdor.client import Client
 from trogdor.lab import Lab
 
-AHEAD_MS, DURATION_MS, AFTER_MS = 400, 200, 150
+AHEAD_MS, DURATION_MS, AFTER_MS = 400, 150, 80
 
 
 def boot_ns(at_ms: float) -> int:
@@ -46,6 +48,12 @@ def latest(seen: list[int | None], asked: int) -> float:
     return max(float("inf") if at is None else (at - asked) / 1e6 for at in seen)
 
 
+def hurry() -> None:
+    """Our own packets are to leave in time, whatever else runs; the daemons run as they always do."""
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+
+
 def show(what: str, lags: list[float], aim_ms: int) -> None:
     ordered = sorted(lags)
     p50, p99 = ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
@@ -58,6 +66,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with Lab(nodes=3) as lab:
         lab.start_daemons()
+        hurry()
         one, two = lab.nodes["n1"], lab.nodes["n2"]
         lags = []
         with Listener(one) as at_one, Listener(two) as at_two:

@@ -1,23 +1,17 @@
 """Resolvers ask real systems who is who, each time in a short-lived process on the coordinator's node."""
 
 import json
-import os
-import pwd
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lab.postgresql import DATA, START, as_postgres, make_home, needs_postgresql, start_server
 from lab.waiting import wait_until
 from trogdor.lab import Lab
-from trogdor.lab.node import Node
 from trogdor.lab.recipes.etcd import Etcd
 
 pytestmark = pytest.mark.lab
-
-
-POSTGRESQL = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None)
 
 
 def ask(lab: Lab, *questions: dict[str, Any]) -> list[dict[str, Any]]:
@@ -64,33 +58,15 @@ def test_a_command_or_a_resolver_that_is_not_there_is_told() -> None:
     assert "no resolver 'oracle'" in found[2]["error"]
 
 
-def as_postgres(node: Node, program: str, *arguments: str) -> None:
-    """Runs a program of PostgreSQL's on a node, as the user postgres: it refuses to be root."""
-    assert POSTGRESQL is not None
-    user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-    done = node.exec([*user, str(POSTGRESQL.with_name(program)), *arguments], timeout=120, cwd="/", check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.skipif(POSTGRESQL is None or os.geteuid() != 0, reason="needs PostgreSQL's server, and root to leave it")
+@needs_postgresql
 def test_postgresqls_primary_and_replica_are_who_they_are() -> None:
-    data = "/mnt/postgresql/data"
     with Lab(nodes=3) as lab:
         primary, replica = lab.node("n2"), lab.node("n3")
-        for node in (primary, replica):
-            home = node.path("/mnt/postgresql")
-            home.mkdir()
-            os.chown(home, *pwd.getpwnam("postgres")[2:4])
-        as_postgres(primary, "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync")
-        with open(primary.path(f"{data}/pg_hba.conf"), "a") as hba:
-            hba.write("host all all all trust\nhost replication all all trust\n")
-        with open(primary.path(f"{data}/postgresql.conf"), "a") as conf:
-            conf.write("listen_addresses = '*'\nunix_socket_directories = ''\nfsync = off\n")
-            conf.write("dynamic_shared_memory_type = mmap\n")  # what is in /dev/shm would stay
-        start = ("-D", data, "-w", "-t", "100", "-l", "/mnt/postgresql/log", "start")
-        as_postgres(primary, "pg_ctl", *start)
-        as_postgres(replica, "pg_basebackup", "-h", "n2", "-U", "postgres", "-D", data, "-R", "-c", "fast", "--no-sync")
-        as_postgres(replica, "pg_ctl", *start)
+        start_server(primary)
+        make_home(replica)
+        copy = ("-h", "n2", "-U", "postgres", "-D", DATA, "-R", "-c", "fast", "--no-sync")
+        as_postgres(replica, "pg_basebackup", *copy)
+        as_postgres(replica, "pg_ctl", *START)
         found = ask(lab, *(question(role, "postgresql") for role in ("primary", "replica", "replicas", "emperor")))
         assert [answer.get("nodes") for answer in found] == [["n2"], ["n3"], ["n3"], None]
         assert "primary, replica, replicas" in found[3]["error"]

@@ -22,6 +22,7 @@ from trogdor.http.app import Application
 from trogdor.http.server import Server, addresses_of, bind, reach_beyond
 from trogdor.instant import MOST_URGENT, Clock, FiringThread, raise_session, set_niceness
 from trogdor.platform.base import Platform
+from trogdor.spec import REGISTRY
 from trogdor.topology import DEFAULT_AGENT_PORT, Node, Topology
 from trogdor.warden import PATIENCE_S, Warden
 
@@ -113,11 +114,16 @@ class Agent:
         server = Server(Application(routes.table(), [node.hostname, node.name, socket.gethostname()]))
         await server.listen(sockets, self._options.socket or self._own.directory / SOCKET)
         _say_who_can_inject(addresses, port)
-        gc.collect()
-        gc.freeze()
         self.answering.set()
         print("Starting agent process.", flush=True)
+        self._loading = asyncio.create_task(asyncio.to_thread(self._load_the_rest))
         return server, firing
+
+    def _load_the_rest(self) -> None:
+        """Imports what faults need, after the first answer; then no collection of garbage looks at it again."""
+        log.debug("%d specs, of which %d are faults here", len([*REGISTRY]), len(self._platform.faults))
+        gc.collect()
+        gc.freeze()
 
     async def _beat(self) -> None:
         """Tells the warden that this event loop lives."""

@@ -4,26 +4,35 @@ import importlib.util
 import json
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trogdor.claim.model import CannotInject
-from trogdor.spec import Spec, workload
+from trogdor.spec import Spec
+from trogdor.spec.base import UPSTREAM
 from trogdor.topology import Node
+
+if TYPE_CHECKING:
+    from trogdor.spec.workload import ExternalCommandSpec
 
 COMMANDS = "trogdor.external.commands"
 """The setting of a node that lists the programs ExternalCommandSpec may run there; ``*`` stands for every one."""
 
-MODULES: dict[type[Spec], str] = {
-    workload.ProduceBenchSpec: "produce_bench",
-    workload.ConsumeBenchSpec: "consume_bench",
-    workload.ShareConsumeBenchSpec: "share_consume_bench",
-    workload.RoundTripWorkloadSpec: "round_trip",
-    workload.ShareRoundTripWorkloadSpec: "share_round_trip",
-    workload.ConnectionStressSpec: "connection_stress",
-    workload.SustainedConnectionSpec: "sustained_connection",
-    workload.ConfigurableProducerSpec: "configurable_producer",
+MODULES = {
+    f"{UPSTREAM}workload.{name}": module
+    for name, module in {
+        "ProduceBenchSpec": "produce_bench",
+        "ConsumeBenchSpec": "consume_bench",
+        "ShareConsumeBenchSpec": "share_consume_bench",
+        "RoundTripWorkloadSpec": "round_trip",
+        "ShareRoundTripWorkloadSpec": "share_round_trip",
+        "ConnectionStressSpec": "connection_stress",
+        "SustainedConnectionSpec": "sustained_connection",
+        "ConfigurableProducerSpec": "configurable_producer",
+    }.items()
 }
-"""Spec class → module in ``trogdor.workload`` that is run for it, where it exists."""
+"""A spec's ``class`` → module in ``trogdor.workload`` that is run for it, where it exists."""
+
+EXTERNAL = f"{UPSTREAM}workload.ExternalCommandSpec"
 
 GRACE_MS = 5000
 
@@ -39,21 +48,24 @@ class Command:
 
 def supports(spec: type[Spec]) -> bool:
     """Whether this version has a command for such specs."""
-    if spec is workload.ExternalCommandSpec:
+    if spec.class_name == EXTERNAL:
         return True
-    return spec in MODULES and importlib.util.find_spec(f"trogdor.workload.{MODULES[spec]}") is not None
+    module = MODULES.get(spec.class_name)
+    return module is not None and importlib.util.find_spec(f"trogdor.workload.{module}") is not None
 
 
 def command_of(spec: Spec, node: Node) -> Command:
     """The command for a workload on a node. Raises CannotInject when the node does not allow it."""
-    if isinstance(spec, workload.ExternalCommandSpec):
+    from trogdor.spec.workload import ExternalCommandSpec  # which is there if the spec is of its family
+
+    if isinstance(spec, ExternalCommandSpec):
         _check_allowed(spec, node)
         grace_ms = GRACE_MS if spec.shutdown_grace_period_ms is None else spec.shutdown_grace_period_ms
         return Command(spec.command, spec.workload, max(0, grace_ms))
-    return Command((sys.executable, "-m", f"trogdor.workload.{MODULES[type(spec)]}"), spec.to_json())
+    return Command((sys.executable, "-m", f"trogdor.workload.{MODULES[spec.class_name]}"), spec.to_json())
 
 
-def _check_allowed(spec: workload.ExternalCommandSpec, node: Node) -> None:
+def _check_allowed(spec: "ExternalCommandSpec", node: Node) -> None:
     if not spec.command:
         raise CannotInject("Unable to start process: No command specified")
     setting = node.settings.get(COMMANDS, "[]")

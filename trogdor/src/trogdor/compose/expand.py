@@ -17,8 +17,6 @@ from trogdor.spec.schedule import FixedScheduleSpec, RandomScheduleSpec
 from trogdor.spec.template import fill
 from trogdor.topology import Topology
 
-COMPOSITES = (FixedScheduleSpec, RandomScheduleSpec, SequenceSpec, TargetSpec, KafkaFaultSpec)
-
 FOLLOW_MS = 250
 """How often it is asked anew who has a role, while whoever has it is followed."""
 
@@ -36,27 +34,6 @@ class Part:
         from trogdor.spec import parse
 
         return parse({**self.document, "startMs": start_ms + self.at_ms, "durationMs": self.duration_ms})
-
-
-def is_composite(spec: Spec) -> bool:
-    """Whether a spec is made of others."""
-    return isinstance(spec, COMPOSITES)
-
-
-def classes_within(spec: Spec) -> set[str]:
-    """The classes that agents have to know for a spec: its own, or those of the specs that it carries."""
-    if not is_composite(spec):
-        return {spec.class_name}
-    documents: list[Mapping[str, Any]] = []
-    if isinstance(spec, RandomScheduleSpec):
-        documents = [template.spec for template in spec.faults]
-    elif isinstance(spec, FixedScheduleSpec):
-        documents = [task.spec for task in spec.tasks]
-    elif isinstance(spec, SequenceSpec):
-        documents = [step.spec for step in spec.steps]
-    elif isinstance(spec, TargetSpec):
-        documents = [spec.spec]
-    return {str(document["class"]) for document in documents} - {kind.class_name for kind in COMPOSITES}
 
 
 def questions(spec: Spec, topology: Topology) -> list[Question]:

@@ -5,7 +5,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trogdor.compose.expand import classes_within
 from trogdor.coordinator import java
 from trogdor.coordinator.nodes import Agent
 from trogdor.spec import Spec, SpecError, UnknownSpecClass, parse
@@ -71,9 +70,9 @@ def problems_of(
 def _problems_on(agent: Agent, spec: Spec) -> list[dict[str, str]]:
     name = agent.node.name
     if not agent.up:
-        return [_problem("spec", f"node {name}: no agent answers at {agent.connection.target}", "unreachable")]
+        return [_problem("spec", f"node {name}: no agent answers at {agent.target}", "unreachable")]
     classes = agent.features.get("classes")
-    unknown = classes_within(spec) - set(classes) if agent.kind == "own" and classes is not None else set()
+    unknown = spec.classes() - set(classes) if agent.kind == "own" and classes is not None else set()
     missing = agent.features.get("missing") or {}
     problems = []
     for wanted in sorted(unknown):

@@ -5,6 +5,7 @@ import faulthandler
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 from contextlib import suppress
@@ -20,7 +21,7 @@ from trogdor.coordinator.page import Page
 from trogdor.coordinator.resume import resume
 from trogdor.coordinator.routes import Routes
 from trogdor.coordinator.state import Phase, State, Task
-from trogdor.coordinator.store import Store
+from trogdor.coordinator.store import Store, StoreError
 from trogdor.coordinator.tasks import Tasks
 from trogdor.http.app import Application
 from trogdor.http.openapi import with_docs
@@ -37,6 +38,7 @@ SYNC = "store.sync"
 END_FAULTS_S = 3.5
 """Of the five seconds in which a coordinator ends, how long its agents have to acknowledge."""
 WITHDRAW_S = 1.0
+MAX_FILES = 65_536
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -83,7 +85,7 @@ class Coordinator:
         url = node.settings.get(STORE) or f"sqlite:///{settings.state / 'coordinator.db'}"
         self.store = Store(url, node.settings.get(SYNC, "normal"), settings.state / "coordinator.lock")
         self.ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        """Done once it is to end; whether the agents are to end too."""
+        """Done once it is to end; whether the agents are to end too. Raises StoreError when another leads the store."""
         self._keepers: list[asyncio.Task[None]] = []
         self._server: Server | None = None
         self.port = 0
@@ -95,6 +97,7 @@ class Coordinator:
         listening = addresses_of(hostname)
         sockets = bind(listening, DEFAULT_COORDINATOR_PORT if port is None else port)
         self.port = sockets[0].getsockname()[1]
+        self.store.on_lead_lost = self._lead_lost
         await self.store.open()
         identity = Identity(self.store)
         await identity.load()
@@ -112,6 +115,10 @@ class Coordinator:
         self._keepers = [asyncio.create_task(agent.run()) for agent in self.tasks.agents.values()]
         log.info("Starting coordinator process.")
         self._say_who_can_inject(listening)
+
+    def _lead_lost(self, error: StoreError) -> None:
+        if not self.ended.done():
+            self.ended.set_exception(error)
 
     def _say_who_can_inject(self, listening: list[str]) -> None:
         beyond = reach_beyond(listening)
@@ -176,6 +183,7 @@ def _version() -> str:
 async def main(settings: Settings, run: Spec | None = None) -> int:
     """A coordinator until it is told to end, or with ``run`` until that task is done; returns the exit code."""
     faulthandler.enable()
+    _allow_connections()
     coordinator = Coordinator(settings)
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
@@ -187,9 +195,22 @@ async def main(settings: Settings, run: Spec | None = None) -> int:
         await coordinator.ended
         return 0
     finally:
-        ended = coordinator.ended
-        await coordinator.stop(ended.result() if ended.done() and not ended.cancelled() else False)
+        await _end(coordinator)
         log.info("Stopped coordinator process.")
+
+
+def _allow_connections() -> None:
+    """Each agent takes two connections or more: as many files as this process may have open."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(allowed, min(most, MAX_FILES)), most))
+
+
+async def _end(coordinator: Coordinator) -> None:
+    ended = coordinator.ended
+    if ended.done() and not ended.cancelled() and ended.exception():
+        await coordinator.close()  # the tasks are another's now
+    else:
+        await coordinator.stop(ended.result() if ended.done() and not ended.cancelled() else False)
 
 
 def _on_signal(number: signal.Signals, coordinator: Coordinator) -> None:

@@ -5,8 +5,6 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import sqlalchemy as sa
-
 from trogdor.coordinator.state import dump
 from trogdor.coordinator.store import EVENTS, Store
 from trogdor.http.sse import Event, Feed
@@ -16,6 +14,9 @@ KEPT_IN_MEMORY = 10_000
 KEPT = 200_000
 PRUNE_EVERY = 20_000
 MAX_ANSWER = 10_000
+
+NEWEST = f"SELECT * FROM {EVENTS.name} ORDER BY seq DESC LIMIT ?"
+FOLLOWING = f"SELECT * FROM {EVENTS.name} WHERE seq > ? ORDER BY seq LIMIT ?"
 
 
 class Events:
@@ -30,7 +31,7 @@ class Events:
 
     async def load(self) -> None:
         """Takes up the numbering where the store ends."""
-        rows = await self._store.read(sa.select(EVENTS).order_by(EVENTS.c.seq.desc()).limit(KEPT_IN_MEMORY))
+        rows = await self._store.read(NEWEST, (KEPT_IN_MEMORY,))
         self._recent.extend(json.loads(row["body"]) for row in reversed(rows))
         if rows:
             self._next = rows[0]["seq"] + 1
@@ -42,7 +43,7 @@ class Events:
         event |= {name: value for name, value in fields.items() if value is not None}
         self._next += 1
         self._recent.append(event)
-        self._store.put(EVENTS, seq, {"seq": seq, "body": dump(event)})
+        self._store.put(EVENTS, (seq, dump(event)))
         if seq % PRUNE_EVERY == 0:
             self._store.prune_events(seq - KEPT)
         for feed in self._feeds:
@@ -52,8 +53,7 @@ class Events:
         """At most ``limit`` events after a number, oldest first."""
         limit = min(limit, MAX_ANSWER) if limit > 0 else MAX_ANSWER
         if self._recent and seq + 1 < self._recent[0]["seq"] and self._recent[0]["seq"] > 1:
-            query = sa.select(EVENTS).where(EVENTS.c.seq > seq).order_by(EVENTS.c.seq).limit(limit)
-            return [json.loads(row["body"]) for row in await self._store.read(query)]
+            return [json.loads(row["body"]) for row in await self._store.read(FOLLOWING, (seq, limit))]
         return [event for event in self._recent if event["seq"] > seq][:limit]
 
     async def follow(self, seq: int) -> AsyncGenerator[Event, None]:

@@ -3,8 +3,6 @@
 import secrets
 import uuid
 
-import sqlalchemy as sa
-
 from trogdor.coordinator.store import ABOUT, FORMAT, TASKS, Store, StoreError
 
 COUNTER_BITS = 32
@@ -29,21 +27,21 @@ class Identity:
 
     async def load(self) -> None:
         """Takes up where the last coordinator with this store ended. Raises StoreError."""
-        about = {row["key"]: row["value"] for row in await self._store.read(sa.select(ABOUT))}
+        about = {row["key"]: row["value"] for row in await self._store.read(f"SELECT * FROM {ABOUT.name}")}
         if about.setdefault("format", FORMAT) != FORMAT:
             raise StoreError(f"the store has format {about['format']}, this version reads format {FORMAT}")
         self.name = about.setdefault("name", str(uuid.uuid4()))
         self._prefix = int(about.setdefault("prefix", str(secrets.randbelow((1 << PREFIX_BITS) - 1) + 1)))
         self.frozen = about.get("frozen") == "true"
         self._worker = self._reserved = int(about.get("reserved", "0"))
-        newest = await self._store.read(sa.select(sa.func.max(TASKS.c.seq).label("seq")))
+        newest = await self._store.read(f"SELECT MAX(seq) AS seq FROM {TASKS.name}")
         self._task = newest[0]["seq"] or 0
         for key, value in about.items():
             self._keep(key, value)
         await self._store.flush()
 
     def _keep(self, key: str, value: str) -> None:
-        self._store.put(ABOUT, key, {"key": key, "value": value})
+        self._store.put(ABOUT, (key, value))
 
     def next_task(self) -> int:
         """A number for a task's record."""

@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from trogdor.client import calls
-from trogdor.client.aio import AsyncConnection
 from trogdor.client.calls import Call, Target
 from trogdor.client.errors import ClientError, NotFound, Refused, Unreachable
 from trogdor.coordinator import addresses, java
@@ -20,6 +19,7 @@ from trogdor.instant import NS_PER_MS, NS_PER_S, Clock, Offsets
 from trogdor.topology import Node
 
 if TYPE_CHECKING:
+    from trogdor.client.aio import AsyncConnection
     from trogdor.coordinator.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,9 @@ class Agent:
         self.addresses: tuple[str, ...] = ()
         self.process_start_ns = 0
         """When its process started, by our CLOCK_BOOTTIME."""
-        self.connection = AsyncConnection(Target(hostname, node.agent_port or 0), "agent", REQUEST_S)
+        self.target = Target(hostname, node.agent_port or 0)
+        self.connection: AsyncConnection
+        """There once it is being kept in touch with."""
         self._tasks = tasks
         self._clock = clock
         self._identity = identity
@@ -74,6 +76,7 @@ class Agent:
 
     async def run(self) -> None:
         """Meets the agent, stays in touch, and meets it again when it was lost; until cancelled."""
+        self.connection = await asyncio.to_thread(_connection, self.target)
         try:
             while True:
                 try:
@@ -325,7 +328,7 @@ class Agent:
         shown: dict[str, Any] = {
             "kind": self.kind,
             "up": self.up,
-            "address": str(self.connection.target),
+            "address": str(self.target),
             "lastSeenMs": self._wall_ms(self.heard_ns) if self.heard_ns else None,
             "offsetMs": best.offset_ns / NS_PER_MS if best else None,
             "uncertaintyMs": best.uncertainty_ns / NS_PER_MS if best else None,
@@ -341,3 +344,9 @@ class Agent:
 
     def _wall_ms(self, boot_ns: int) -> int:
         return (self._clock.wall_ns() + boot_ns - self._clock.boot_ns()) // NS_PER_MS
+
+
+def _connection(target: Target) -> "AsyncConnection":
+    from trogdor.client.aio import AsyncConnection  # with aiohttp, after the first answers have been given
+
+    return AsyncConnection(target, "agent", REQUEST_S)

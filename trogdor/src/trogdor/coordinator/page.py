@@ -1,10 +1,10 @@
-"""The live page at ``/``: its files, the timeline that it shows, the schemas its form is made from, reports."""
+"""The live page at ``/``: its files, the schemas its form is made from, reports."""
 
 import asyncio
 import json
-from collections.abc import Iterable
+from functools import cached_property
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,11 +12,10 @@ from starlette.responses import Response
 from trogdor.coordinator.state import Task
 from trogdor.coordinator.tasks import Tasks
 from trogdor.http.app import Endpoint
-from trogdor.timeline.collect import marks_of, of_tasks, rates_of
-from trogdor.timeline.layout import Layout
-from trogdor.timeline.model import Bar, Timeline
-from trogdor.timeline.svg import View, draw
 from trogdor.wire.errors import BadRequest, NotFound
+
+if TYPE_CHECKING:
+    from trogdor.coordinator.board import Board
 
 TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 POLICY = (
@@ -26,80 +25,6 @@ POLICY = (
 """Nothing from elsewhere; styles within the page because SVG carries its own."""
 
 WIDTHS = (200, 8000)
-MAX_EVENTS = 5000
-MANY = 5000
-"""Bars from which on all of them are laid out together, and that is kept until one of them changes."""
-
-
-class Board:
-    """Every task as bars, each made anew only when its task has changed."""
-
-    def __init__(self, tasks: Tasks) -> None:
-        self._tasks = tasks
-        self._bars: dict[int, tuple[bytes, tuple[Bar, ...]]] = {}
-        self._drawing = asyncio.Lock()
-        self._version = 0
-        self._layout: tuple[int, str, Layout] | None = None
-
-    def changed(self) -> list[tuple[int, str, bytes]]:
-        """The tasks whose bars are out of date. Forgets those that are gone. On the event loop: quick."""
-        current = {task.seq: task for task in _leaves(self._tasks.sorted())}
-        for gone in self._bars.keys() - current.keys():
-            del self._bars[gone]
-            self._version += 1
-        shown = ((seq, task.id, task.shown()) for seq, task in current.items())
-        return [each for each in shown if self._bars.get(each[0], (b"",))[0] is not each[2]]
-
-    async def bars(self) -> list[Bar]:
-        """The bars of all tasks, as they are now."""
-        changed = self.changed()
-        if changed:
-            self._version += 1
-            self._bars.update(await asyncio.to_thread(self._made, changed))
-        return [bar for _, bars in self._bars.values() for bar in bars]
-
-    def _made(self, changed: list[tuple[int, str, bytes]]) -> dict[int, tuple[bytes, tuple[Bar, ...]]]:
-        topology = self._tasks.topology
-        return {
-            seq: (shown, of_tasks({task_id: json.loads(shown)}, [], topology).bars) for seq, task_id, shown in changed
-        }
-
-    async def draw(self, view: View, words: str) -> str:
-        """The SVG of what a view shows, of the bars in which ``words`` occur."""
-        async with self._drawing:
-            bars = await self.bars()
-            now_ms = float(self._tasks.clock.wall_ms())
-            events = await self._tasks.events.after(max(0, self._tasks.events.last - MAX_EVENTS), MAX_EVENTS)
-            return await asyncio.to_thread(self._drawn, bars, events, now_ms, view, words.lower())
-
-    def _drawn(self, bars: list[Bar], events: list[dict[str, Any]], now_ms: float, view: View, words: str) -> str:
-        if words:
-            bars = [bar for bar in bars if words in f"{bar.node} {bar.what} {bar.task} {bar.outcome}".lower()]
-        begin_ms, end_ms = view.begin_ms or 0.0, view.end_ms or now_ms
-        fits = [bar for bar in bars if bar.first_ms < end_ms and bar.last_ms(now_ms) > begin_ms]
-        nodes = tuple(self._tasks.topology.agents())
-        timeline = Timeline(nodes, tuple(fits), marks_of(events), rates_of(events), now_ms, "Live timeline")
-        if len(fits) < MANY:
-            return draw(timeline, view, Layout(timeline))
-        return draw(timeline, view, self._layout_of(Timeline(nodes, tuple(bars), now_ms=now_ms), words))
-
-    def _layout_of(self, timeline: Timeline, words: str) -> Layout:
-        if self._layout is None or self._layout[:2] != (self._version, words):
-            self._layout = (self._version, words, Layout(timeline))
-        return self._layout[2]
-
-    async def span(self) -> tuple[float, float]:
-        """From the first moment of any task to the last, in ms since the epoch."""
-        timeline = Timeline((), tuple(await self.bars()), now_ms=float(self._tasks.clock.wall_ms()))
-        return timeline.begin_ms, timeline.end_ms
-
-
-def _leaves(tasks: Iterable[Task]) -> Iterable[Task]:
-    for task in tasks:
-        if task.children is None:
-            yield task
-        else:
-            yield from task.children
 
 
 class Page:
@@ -107,8 +32,13 @@ class Page:
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
-        self._board = Board(tasks)
         self._specs: list[dict[str, Any]] | None = None
+
+    @cached_property
+    def _board(self) -> "Board":
+        from trogdor.coordinator.board import Board  # when someone looks at it
+
+        return Board(self._tasks)
 
     def endpoints(self) -> list[Endpoint]:
         """The table."""
@@ -132,8 +62,8 @@ class Page:
     async def timeline(self, request: Request, _body: None) -> Response:
         low, high = WIDTHS
         width = int(min(max(_number(request, "width", 1000), low), high))
-        view = View(width, _number(request, "begin", 0), _number(request, "end", self._tasks.clock.wall_ms()))
-        svg = await self._board.draw(view, request.query_params.get("filter", "")[:200])
+        begin_ms, end_ms = _number(request, "begin", 0), _number(request, "end", self._tasks.clock.wall_ms())
+        svg = await self._board.draw(width, begin_ms, end_ms, request.query_params.get("filter", "")[:200])
         return Response(svg, media_type=TYPES["svg"], headers={"Cache-Control": "no-store"})
 
     async def span(self, _request: Request, _body: None) -> Any:
@@ -153,7 +83,7 @@ class Page:
         tasks = {task_id: json.loads(self._find(task_id).shown()) for task_id in wanted}
         if not tasks:
             raise BadRequest("taskId: which task?")
-        events = await self._tasks.events.after(0, MAX_EVENTS * 2)
+        events = await self._tasks.events.after(0, 0)
         now_ms = float(self._tasks.clock.wall_ms())
         html = await asyncio.to_thread(report, tasks, events, self._tasks.topology, now_ms)
         return Response(html, media_type=TYPES["html"], headers={"Content-Security-Policy": POLICY})

@@ -89,10 +89,10 @@ class Records:
     def _save(self, task: Task, workers: Iterable[Worker] = ()) -> "asyncio.Future[None]":
         for worker in workers:
             self._save_worker(worker)
-        return self.store.put(TASKS, task.seq, task.to_row())
+        return self.store.put(TASKS, task.to_row())
 
     def _save_worker(self, worker: Worker) -> None:
-        self.store.put(WORKERS, worker.id, worker.to_row())
+        self.store.put(WORKERS, worker.to_row())
 
     def _erase(self, task: Task) -> None:
         self.store.delete(TASKS, task.seq)

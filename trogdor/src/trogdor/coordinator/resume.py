@@ -3,8 +3,6 @@
 import json
 import logging
 
-import sqlalchemy as sa
-
 from trogdor.coordinator.state import Phase, State, Task, Worker
 from trogdor.coordinator.store import TASKS, WORKERS, rows_by
 from trogdor.coordinator.tasks import Tasks
@@ -15,8 +13,8 @@ log = logging.getLogger(__name__)
 
 async def resume(tasks: Tasks) -> None:
     """Reads every task from the store and sees to those that are not final. Their agents are asked when met."""
-    rows = await tasks.store.read(sa.select(TASKS).order_by(TASKS.c.seq))
-    workers = rows_by(await tasks.store.read(sa.select(WORKERS).order_by(WORKERS.c.id)), "task_seq")
+    rows = await tasks.store.read(f"SELECT * FROM {TASKS.name} ORDER BY seq")
+    workers = rows_by(await tasks.store.read(f"SELECT * FROM {WORKERS.name} ORDER BY id"), "task_seq")
     found = [_task(row, tasks) for row in rows]
     for task in found:
         for entry in workers.get(task.seq, []):

@@ -55,18 +55,18 @@ class Worker:
     """How much later than its task it is to start and end, where its agent was too busy to be ready in time."""
     attempts: int = 0
 
-    def to_row(self) -> dict[str, Any]:
-        """As the store keeps it."""
-        return {
-            "id": self.id,
-            "task_seq": self.task.seq,
-            "node": self.node,
-            "phase": self.phase.value,
-            "started_ms": self.started_ms,
-            "done_ms": self.done_ms,
-            "error": self.error,
-            "status": dump(self.status),
-        }
+    def to_row(self) -> tuple[Any, ...]:
+        """As the store keeps it, in the order of its columns."""
+        return (
+            self.id,
+            self.task.seq,
+            self.node,
+            self.phase.value,
+            self.started_ms,
+            self.done_ms,
+            self.error,
+            dump(self.status),
+        )
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any], task: "Task") -> "Worker":
@@ -173,22 +173,22 @@ class Task:
             return next(iter(self.workers.values())).status
         return {node: worker.status for node, worker in sorted(self.workers.items())}
 
-    def to_row(self) -> dict[str, Any]:
-        """As the store keeps it."""
-        return {
-            "seq": self.seq,
-            "id": self.id,
-            "parent": self.parent,
-            "original": self.original,
-            "spec": self.effective,
-            "state": self.state.value,
-            "started_ms": self.started_ms,
-            "done_ms": self.done_ms,
-            "cancelled": self.cancelled,
-            "destroyed": self.destroyed,
-            "error": self.error,
-            "lease": self.lease,
-        }
+    def to_row(self) -> tuple[Any, ...]:
+        """As the store keeps it, in the order of its columns."""
+        return (
+            self.seq,
+            self.id,
+            self.parent,
+            self.original,
+            self.effective,
+            self.state.value,
+            self.started_ms,
+            self.done_ms,
+            self.cancelled,
+            self.destroyed,
+            self.error,
+            self.lease,
+        )
 
 
 def dump(value: Json) -> str:

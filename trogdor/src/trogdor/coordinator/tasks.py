@@ -2,11 +2,10 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from trogdor.compose.expand import is_composite
 from trogdor.coordinator import admission
-from trogdor.coordinator.composites import Composites
 from trogdor.coordinator.events import Events
 from trogdor.coordinator.identity import Identity
 from trogdor.coordinator.nodes import Agent
@@ -17,6 +16,9 @@ from trogdor.instant import NS_PER_MS, Clock
 from trogdor.spec import Spec
 from trogdor.topology import Topology
 from trogdor.wire.errors import BadRequest, Conflict, Unavailable
+
+if TYPE_CHECKING:
+    from trogdor.coordinator.composites import Composites
 
 EXPANDING_NS = 50 * NS_PER_MS
 """How much further ahead a composite for now starts, so that its children are on disk and shipped by then."""
@@ -34,7 +36,13 @@ class Tasks(Reports):
             name: Agent(topology.nodes[name], self, clock, identity.name, topology.agent_hostname(name))
             for name in topology.agents()
         }
-        self.composites = Composites(self)
+
+    @cached_property
+    def composites(self) -> "Composites":
+        """Those that are under way. Made with the first: what expands them is not imported for nothing."""
+        from trogdor.coordinator.composites import Composites
+
+        return Composites(self)
 
     async def create(self, task_id: str, spec: Spec, lease: str = "") -> None:
         """Makes a task; on disk when this returns. The same again is no error. Raises RequestRefused."""
@@ -65,7 +73,7 @@ class Tasks(Reports):
         self._sorted = None
         if error:
             task.state, task.error, task.done_ms = State.DONE, error, self.clock.wall_ms()
-        elif is_composite(spec):
+        elif spec.is_composite:
             self._make_composite(task)
         else:
             for name in names:
@@ -76,7 +84,7 @@ class Tasks(Reports):
 
     def _make(self, task_id: str, spec: Spec, original: str, lease: str) -> Task:
         now_wall_ns, now_ns = self.clock.wall_ns(), self.clock.boot_ns()
-        margin_ns = self.margin_ns() + (EXPANDING_NS if is_composite(spec) else 0)
+        margin_ns = self.margin_ns() + (EXPANDING_NS if spec.is_composite else 0)
         earliest_ms = -(-(now_wall_ns + margin_ns) // NS_PER_MS)
         start_ms = max(spec.start_ms, earliest_ms)
         effective = original
@@ -206,7 +214,7 @@ class Tasks(Reports):
         elif not task.destroyed:
             self.by_id[task.id] = task
             self._sorted = None
-        if not task.workers and is_composite(task.spec):
+        if not task.workers and task.spec.is_composite:
             self._make_composite(task)
         for worker in task.active:
             self._register(worker)

@@ -70,6 +70,10 @@ def json_response(value: Any, code: int = 200, headers: Mapping[str, str] | None
     return Response(to_json(value), code, headers, "application/json")
 
 
+EMPTY = json_response({})
+"""Upstream's empty object; made once, since every create is answered with it."""
+
+
 def error_response(error: Exception) -> Response:
     """What an exception is on the wire."""
     if isinstance(error, HttpError):
@@ -118,9 +122,9 @@ class Application:
         elif endpoint.body is not None:
             body = read_message(endpoint.body, read_json(await _read_body(request)))
         answer = await endpoint.handle(request, body)
-        if isinstance(answer, Response):
-            return answer
-        return json_response({} if answer is None else answer)
+        if answer is None:
+            return EMPTY
+        return answer if isinstance(answer, Response) else json_response(answer)
 
     def _find(self, request: Request) -> Endpoint:
         path = request.scope["path"].rstrip("/") or "/"
@@ -142,31 +146,46 @@ class Application:
         """Refuses names this daemon does not have: a web page whose name was pointed at it (DNS rebinding)."""
         if request.scope.get("client") is None:
             return
-        host = _host_of(request.headers.get("host", ""))
+        host = _host_of(_header(request, b"host"))
         if host not in self.hosts and not _is_address(host):
             raise HttpError(421, f"Unknown Host {host!r}: this daemon answers to {', '.join(sorted(self.hosts))}")
 
 
+def _header(request: Request, name: bytes) -> str:
+    """The first header of this name, in small letters; "" where there is none. For what every request is asked."""
+    for each, value in request.scope["headers"]:
+        if each == name:
+            return str(value, "latin-1")
+    return ""
+
+
 def _has_no_body(request: Request) -> bool:
-    return request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+    return _header(request, b"content-length") in ("", "0") and not _header(request, b"transfer-encoding")
 
 
 async def _read_body(request: Request) -> bytes:
-    media, _, _ = request.headers.get("content-type", "").partition(";")
+    media, _, _ = _header(request, b"content-type").partition(";")
     if media.strip().lower() != "application/json":
         raise HttpError(415, "HTTP 415 Unsupported Media Type")
-    too_large = HttpError(413, f"The body is larger than {MAX_BODY_BYTES} bytes", {"Connection": "close"})
-    if int(request.headers.get("content-length", "0")) > MAX_BODY_BYTES:
-        raise too_large
-    chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
+    if int(_header(request, b"content-length") or 0) > MAX_BODY_BYTES:
+        raise _too_large()
+    chunks, size, more = [], 0, True
+    while more:
+        part = await request.receive()
+        if part["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(part.get("body", b""))
+        size += len(chunks[-1])
         if size > MAX_BODY_BYTES:
-            raise too_large
-        chunks.append(chunk)
+            raise _too_large()
+        more = part.get("more_body", False)
     if not size:
         raise errors.BadRequest("The body is empty: a JSON object is wanted")
     return b"".join(chunks)
+
+
+def _too_large() -> HttpError:
+    return HttpError(413, f"The body is larger than {MAX_BODY_BYTES} bytes", {"Connection": "close"})
 
 
 def _host_of(header: str) -> str:

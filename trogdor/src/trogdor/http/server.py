@@ -26,16 +26,51 @@ MAX_CONNECTIONS = 4096
 MAX_HEADER_BYTES = 64 << 10
 KEEP_ALIVE_S = 75
 BACKLOG = 1024
+MAX_JOINED_BYTES = 64 << 10
 
 
 class ListenError(Exception):
     """An address that cannot be listened on; says which, why and what to do."""
 
 
+class _JoinedWrites:
+    """A transport that hands over at once what is written in one turn of the event loop.
+
+    uvicorn writes an answer's headers and its body apart; each would be a packet of its own and wake its reader.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(data)
+        if len(data) > MAX_JOINED_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._waiting and not self._transport.is_closing():
+            self._transport.write(b"".join(self._waiting))
+        self._waiting.clear()
+
+
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with a limit on a request's headers, which it has none for."""
+    """uvicorn's, with a limit on a request's headers, which it has none for, and answers in one piece."""
 
     _header_bytes = 0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(_JoinedWrites(transport))  # type: ignore[arg-type]
 
     def on_message_begin(self) -> None:
         self._header_bytes = 0

@@ -63,9 +63,12 @@ class Platform(Protocol):
     """One platform: its faults by spec class, and its kinds of resources by the name of their factory."""
 
     name: str
-    faults: Mapping[type[Spec], Fault]
     kinds: Mapping[str, str]
     """Kind of claim → ``module:Class`` of its resource; loaded only when a journal or a plan names the kind."""
+
+    @property
+    def faults(self) -> Mapping[type[Spec], Fault]:
+        """Spec class → how it is carried out."""
 
     def missing(self) -> Mapping[str, str]:
         """What this machine lacks, by name, and where to get it: for ``/agent/features`` and ``doctor``."""

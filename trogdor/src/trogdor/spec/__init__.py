@@ -1,14 +1,14 @@
-"""What can be asked for. ``parse`` turns JSON into a spec; ``REGISTRY`` knows every class."""
+"""What can be asked for. ``parse`` turns JSON into a spec; ``REGISTRY`` knows every class.
+
+The families are modules of their own, imported when a class is looked for that those imported so far do not have: all
+their models take as long to define as a daemon may take to start.
+"""
 
 from typing import Any
 
-from trogdor.spec import composite, files, kafka, network, process, schedule, task, workload
 from trogdor.spec.base import REGISTRY, Document, Registry, Spec, SpecError, UnknownSpecClass
 
-__all__ = [
-    "REGISTRY", "Document", "Registry", "Spec", "SpecError", "UnknownSpecClass",
-    "composite", "files", "kafka", "network", "parse", "process", "schedule", "task", "workload",
-]  # fmt: skip
+__all__ = ["REGISTRY", "Document", "Registry", "Spec", "SpecError", "UnknownSpecClass", "parse"]
 
 
 def parse(document: dict[str, Any]) -> Spec:

@@ -1,7 +1,10 @@
 """What can be asked for: the base of all specs, and the one registry of their ``class`` names."""
 
+import importlib
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -16,6 +19,9 @@ MAX_DURATION_MS = 10**15
 """Upstream's clamp of ``durationMs`` (TaskSpec.MAX_TASK_DURATION_MS)."""
 
 UPSTREAM = "org.apache.kafka.trogdor."
+
+FAMILIES = ("task", "process", "network", "files", "workload", "kafka", "schedule", "composite")
+"""Our own modules of specs, in the order in which a class is looked for."""
 
 
 class SpecError(Exception):
@@ -73,6 +79,8 @@ class Spec(Document):
     class_name: ClassVar[str] = ""
     example: ClassVar[dict[str, Any]] = {}
     """The fields of a spec worth showing, beside ``class``, ``startMs`` and ``durationMs``."""
+    is_composite: ClassVar[bool] = False
+    """Whether it is made of other specs (``trogdor.compose.expand``)."""
 
     start_ms: Long = Field(0, description="When to start, in ms since the epoch by the coordinator's clock; 0: now.")
     duration_ms: Annotated[Long, AfterValidator(lambda ms: min(max(ms, 0), MAX_DURATION_MS))] = Field(
@@ -99,6 +107,10 @@ class Spec(Document):
     def check(self, topology: Topology) -> None:
         """Raises SpecError when the spec contradicts itself or the topology. Called before anything is made of it."""
 
+    def classes(self) -> set[str]:
+        """The classes that agents have to know: its own, or those of the specs that it carries."""
+        return {self.class_name}
+
     @property
     def is_upstream(self) -> bool:
         """Whether a Java Trogdor knows this class."""
@@ -117,12 +129,16 @@ class Spec(Document):
 class Registry:
     """Every spec class by its ``class`` name; a last word alone is found too. Nothing is ever imported by name.
 
-    Users' own specs are in modules that their packages name as entry points of the group ``trogdor.specs``; these are
-    imported when a name is not found among our own, or when all are asked for.
+    A name that is not known yet is looked for in one of our families after the other, then in the modules that users'
+    packages name as entry points of the group ``trogdor.specs``. When all specs are asked for, all are imported.
     """
 
     def __init__(self) -> None:
-        self._others_are_loaded = False
+        self._loading = threading.RLock()
+        self._unloaded: list[Callable[[], object]] = [
+            *(partial(importlib.import_module, f"trogdor.spec.{family}") for family in FAMILIES),
+            _load_others,
+        ]
         self._by_name: dict[str, type[Spec]] = {}
         self._by_last_word: dict[str, type[Spec]] = {}
 
@@ -137,32 +153,42 @@ class Registry:
 
     def find(self, name: str) -> type[Spec]:
         """The class registered under a full name or its last word. Raises UnknownSpecClass."""
-        found = self._by_name.get(name) or self._by_last_word.get(name)
-        if found is None and not self._others_are_loaded:
-            self._load_others()
-            return self.find(name)
+        found = self._known(name)
+        if found is None:
+            with self._loading:
+                while (found := self._known(name)) is None and self._unloaded:
+                    self._unloaded.pop(0)()
         if found is None:
             raise UnknownSpecClass(name)
         return found
 
+    def _known(self, name: str) -> type[Spec] | None:
+        return self._by_name.get(name) or self._by_last_word.get(name)
+
     def __iter__(self) -> Iterator[type[Spec]]:
-        self._load_others()
+        with self._loading:
+            while self._unloaded:
+                self._unloaded.pop(0)()
         return iter(sorted(self._by_name.values(), key=lambda spec: spec.class_name))
 
-    def _load_others(self) -> None:
-        from importlib import metadata
 
-        if self._others_are_loaded:
-            return
-        self._others_are_loaded = True
-        for point in metadata.entry_points(group="trogdor.specs"):
-            try:
-                point.load()
-            except Exception:  # whatever a stranger's package raises, ours are still there
-                log.exception("the specs of %s (%s) cannot be loaded", point.name, point.value)
+def _load_others() -> None:
+    from importlib import metadata
+
+    for point in metadata.entry_points(group="trogdor.specs"):
+        try:
+            point.load()
+        except Exception:  # whatever a stranger's package raises, ours are still there
+            log.exception("the specs of %s (%s) cannot be loaded", point.name, point.value)
 
 
 REGISTRY = Registry()
+
+
+def classes_of(templates: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The classes that agents have to know for these specs in JSON; composites are expanded before they are told."""
+    found = {REGISTRY.find(str(template["class"])) for template in templates}
+    return {spec.class_name for spec in found if not spec.is_composite}
 
 
 def require_known(names: list[str], topology: Topology) -> list[str]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
-from trogdor.spec.base import MAX_DURATION_MS, REGISTRY, Document, Spec, SpecError, UnknownSpecClass
+from trogdor.spec.base import MAX_DURATION_MS, REGISTRY, Document, Spec, SpecError, UnknownSpecClass, classes_of
 from trogdor.spec.schedule import spec_problems
 from trogdor.spec.template import fill
 from trogdor.topology import Topology
@@ -51,6 +51,8 @@ class SequenceSpec(Spec, name="trogdor.schedule.SequenceSpec"):
         "repeat": 3, "periodMs": 20_000,
     }  # fmt: skip
 
+    is_composite = True
+
     steps: tuple[Step, ...] = Field(min_length=1, max_length=MAX_STEPS, description="What a round is made of.")
     repeat: Annotated[StrictInt, Field(ge=1, le=MAX_REPEAT)] = Field(1, description="How many rounds.")
     period_ms: Annotated[StrictInt, Field(ge=0, le=MAX_DURATION_MS)] = Field(
@@ -61,6 +63,9 @@ class SequenceSpec(Spec, name="trogdor.schedule.SequenceSpec"):
     def round_ms(self) -> int:
         """From one round's start to the next."""
         return self.period_ms or max(step.offset_ms + step.duration_ms for step in self.steps)
+
+    def classes(self) -> set[str]:
+        return classes_of(step.spec for step in self.steps)
 
     def check(self, topology: Topology) -> None:
         problems = [
@@ -87,6 +92,8 @@ class TargetSpec(Spec, name="trogdor.schedule.TargetSpec"):
         "spec": {"class": "NetworkPartitionFaultSpec", "partitions": ["$nodes", "$others"]},
     }  # fmt: skip
 
+    is_composite = True
+
     resolve: StrictStr = Field("", max_length=255, description="Who is asked: a resolver, such as etcd.")
     role: StrictStr = Field("leader", max_length=255, description="What is looked for.")
     command: tuple[StrictStr, ...] = Field(
@@ -95,6 +102,9 @@ class TargetSpec(Spec, name="trogdor.schedule.TargetSpec"):
     options: dict[str, Any] = Field({}, description="What the resolver wants to know, such as a port.")
     deadline_ms: Annotated[StrictInt, Field(ge=1, le=60_000)] = Field(5000, description="How long it may take.")
     spec: Template = Field(description="Any spec, without its times, with $nodes and the like in it.")
+
+    def classes(self) -> set[str]:
+        return classes_of([self.spec])
 
     def check(self, topology: Topology) -> None:
         if bool(self.resolve) == bool(self.command):

@@ -15,11 +15,16 @@ Nodes = tuple[StrictStr, ...]
 class KafkaFaultSpec(Spec):
     """What all faults of Kafka share: whom to ask. The nodes are known once the cluster has answered."""
 
+    is_composite = True
+
     bootstrap_servers: StrictStr = Field("", description="HOST:PORT, …; else every node with an agent, at 9092.")
     ca_file: StrictStr = Field("", description="A PEM file with the authorities of the brokers' TLS.")
     ask_at: Literal["start", "creation"] = Field(
         "start", description="When the cluster is asked; one that cannot be asked is an error then, and no fault."
     )
+
+    def classes(self) -> set[str]:
+        return set()
 
     def check(self, topology: Topology) -> None:
         for field in ("node_names", "controller_nodes"):

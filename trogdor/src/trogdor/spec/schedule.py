@@ -5,7 +5,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr, ValidationError, model_validator
 
-from trogdor.spec.base import MAX_DURATION_MS, REGISTRY, Document, Spec, SpecError, UnknownSpecClass, require_known
+from trogdor.spec.base import (
+    MAX_DURATION_MS,
+    REGISTRY,
+    Document,
+    Spec,
+    SpecError,
+    UnknownSpecClass,
+    classes_of,
+    require_known,
+)
 from trogdor.spec.template import fill
 from trogdor.topology import Topology
 
@@ -133,6 +142,8 @@ class RandomScheduleSpec(Spec, name="trogdor.schedule.RandomScheduleSpec"):
             {"spec": {"class": "ProcessPauseFaultSpec", "nodeNames": "$nodes", "match": {"name": "etcd"}}},
         ],
     }  # fmt: skip
+    is_composite = True
+
     format_version: FormatVersion = Field(FORMAT_VERSION, description="Of drawing; a seed means nothing without it.")
     seed: Annotated[StrictInt, Field(ge=0, lt=2**64)] = Field(0, description="0 to 2^64 - 1.")
     faults: tuple[FaultTemplate, ...] = Field(min_length=1, max_length=MAX_TEMPLATES, description="What to draw from.")
@@ -149,6 +160,9 @@ class RandomScheduleSpec(Spec, name="trogdor.schedule.RandomScheduleSpec"):
     max_faults: Annotated[StrictInt, Field(ge=1, le=MAX_TASKS)] = Field(
         100_000, description="The schedule ends after as many."
     )
+
+    def classes(self) -> set[str]:
+        return classes_of(template.spec for template in self.faults)
 
     def choice(self, template: FaultTemplate) -> NodeChoice:
         """Which nodes a template is drawn for: its own words, else the schedule's."""
@@ -213,11 +227,15 @@ class FixedScheduleSpec(Spec, name="trogdor.schedule.FixedScheduleSpec"):
         "tasks": [{"atMs": 1000, "durationMs": 5000, "spec": {"class": "NoOpTaskSpec"}}],
     }
 
+    is_composite = True
     keeps_empty: ClassVar[frozenset[str]] = frozenset({"tasks"})
 
     format_version: FormatVersion = Field(FORMAT_VERSION, description="Of the schedule that this was drawn from.")
     seed: Annotated[StrictInt, Field(ge=0, lt=2**64)] | None = Field(None, description="The seed it was drawn by.")
     tasks: tuple[ScheduledTask, ...] = Field(max_length=MAX_TASKS, description="In any order.")
+
+    def classes(self) -> set[str]:
+        return classes_of(task.spec for task in self.tasks)
 
     def check(self, topology: Topology) -> None:
         problems = [

@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trogdor.compose.expand import COMPOSITES
 from trogdor.spec import REGISTRY, Spec, SpecError, parse
 from trogdor.spec.schedule import FixedScheduleSpec
 from trogdor.timeline.model import Bar, Mark, Outcome, Rate, Timeline
@@ -65,7 +64,7 @@ def flattened(tasks: Mapping[str, Any]) -> Iterator[tuple[str, Json]]:
 
 def _is_composite(spec: Json) -> bool:
     try:
-        return issubclass(REGISTRY.find(str(spec["class"])), COMPOSITES)
+        return REGISTRY.find(str(spec["class"])).is_composite
     except SpecError:
         return False
 

@@ -12,7 +12,7 @@ from trogdor.cli import target
 from trogdor.cli.exits import ExitCode, Failure
 from unit.cli.support import Daemon, Run
 
-COSTLY = ("trogdor.spec", "rich", "aiohttp", "starlette", "uvicorn", "sqlalchemy", "confluent_kafka", "asyncio")
+COSTLY = ("trogdor.spec", "rich", "aiohttp", "starlette", "uvicorn", "psycopg", "confluent_kafka", "asyncio")
 
 
 def trogdor(*args: str, **env: str) -> "subprocess.CompletedProcess[str]":

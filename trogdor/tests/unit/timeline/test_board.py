@@ -4,8 +4,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import patch
 
-from trogdor.coordinator import page
-from trogdor.coordinator.page import Board
+from trogdor.coordinator import board as module
+from trogdor.coordinator.board import Board
 from trogdor.timeline.collect import topology_of_names
 from trogdor.timeline.model import Bar
 from trogdor.timeline.svg import View
@@ -25,13 +25,13 @@ BARS = [
 def test_many_bars_are_drawn_as_few_are() -> None:
     view = View(1200, 0, 200_000)
     few = board()._drawn(BARS, [], 1e6, view, "")
-    with patch.object(page, "MANY", 10):
+    with patch.object(module, "MANY", 10):
         assert board()._drawn(BARS, [], 1e6, view, "") == few
 
 
 def test_many_bars_are_laid_out_once_until_one_changes_or_the_filter_does() -> None:
     many, view = board(), View(1200, 0, 200_000)
-    with patch.object(page, "MANY", 10), patch.object(page, "Layout", wraps=page.Layout) as layouts:
+    with patch.object(module, "MANY", 10), patch.object(module, "Layout", wraps=module.Layout) as layouts:
         many._drawn(BARS, [], 1e6, view, "")
         many._drawn(BARS, [], 1e6, View(1200, 1000, 150_000), "")
         assert layouts.call_count == 1

@@ -1,11 +1,12 @@
 """What Linux can do: its faults by spec class, its kinds of resources, and what this machine lacks for them."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from importlib import metadata
 
 from trogdor.claim.model import CannotInject
 from trogdor.platform.base import Fault
-from trogdor.platform.linux import degraded, files, network, nft, process
+from trogdor.platform.linux import nft
 from trogdor.platform.linux.kinds import KINDS
 from trogdor.spec import Spec
 
@@ -19,8 +20,7 @@ class Linux:
     name = "linux"
 
     def __init__(self) -> None:
-        ours = (*network.FAULTS, *degraded.FAULTS, *process.FAULTS, *files.FAULTS)
-        self.faults: Mapping[type[Spec], Fault] = {fault.spec: fault for fault in ours}
+        self._others: dict[type[Spec], Fault] = {}
         self.kinds: Mapping[str, str] = KINDS
         self._broken: dict[str, str] = {}
         for point in metadata.entry_points(group=GROUP):
@@ -29,6 +29,14 @@ class Linux:
             except Exception as error:  # whatever a stranger's package raises, the agent starts and says so
                 self._broken[point.name] = f"{point.value} cannot be used: {type(error).__name__}: {error}"
 
+    @cached_property
+    def faults(self) -> Mapping[type[Spec], Fault]:
+        """Spec class → how it is carried out. The plans are imported when this is first asked for."""
+        from trogdor.platform.linux import degraded, files, network, process
+
+        ours = (*network.FAULTS, *degraded.FAULTS, *process.FAULTS, *files.FAULTS)
+        return {**{fault.spec: fault for fault in ours}, **self._others}
+
     def _add(self, point: metadata.EntryPoint) -> None:
         other = point.load()
         if other.name != self.name:
@@ -36,7 +44,7 @@ class Linux:
         taken = sorted({*other.kinds} & {*self.kinds})
         if taken:
             raise ValueError(f"there is a resource of kind {', '.join(taken)} already")
-        self.faults = {**self.faults, **other.faults}
+        self._others |= other.faults
         self.kinds = {**self.kinds, **other.kinds}
 
     def missing(self) -> Mapping[str, str]:

@@ -1,0 +1,89 @@
+"""The timeline of the live page: every task as bars, drawn as far as it is looked at."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from trogdor.coordinator.state import Task
+from trogdor.coordinator.tasks import Tasks
+from trogdor.timeline.collect import marks_of, of_tasks, rates_of
+from trogdor.timeline.layout import Layout
+from trogdor.timeline.model import Bar, Timeline
+from trogdor.timeline.svg import View, draw
+
+MAX_EVENTS = 5000
+MANY = 5000
+"""Bars from which on all of them are laid out together, and that is kept until one of them changes."""
+
+
+class Board:
+    """Every task as bars, each made anew only when its task has changed."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._bars: dict[int, tuple[bytes, tuple[Bar, ...]]] = {}
+        self._drawing = asyncio.Lock()
+        self._version = 0
+        self._layout: tuple[int, str, Layout] | None = None
+
+    def changed(self) -> list[tuple[int, str, bytes]]:
+        """The tasks whose bars are out of date. Forgets those that are gone. On the event loop: quick."""
+        current = {task.seq: task for task in _leaves(self._tasks.sorted())}
+        for gone in self._bars.keys() - current.keys():
+            del self._bars[gone]
+            self._version += 1
+        shown = ((seq, task.id, task.shown()) for seq, task in current.items())
+        return [each for each in shown if self._bars.get(each[0], (b"",))[0] is not each[2]]
+
+    async def bars(self) -> list[Bar]:
+        """The bars of all tasks, as they are now."""
+        changed = self.changed()
+        if changed:
+            self._version += 1
+            self._bars.update(await asyncio.to_thread(self._made, changed))
+        return [bar for _, bars in self._bars.values() for bar in bars]
+
+    def _made(self, changed: list[tuple[int, str, bytes]]) -> dict[int, tuple[bytes, tuple[Bar, ...]]]:
+        topology = self._tasks.topology
+        return {
+            seq: (shown, of_tasks({task_id: json.loads(shown)}, [], topology).bars) for seq, task_id, shown in changed
+        }
+
+    async def draw(self, width: int, begin_ms: float, end_ms: float, words: str) -> str:
+        """The SVG of a part of the timeline, ``width`` pixels wide, of the bars in which ``words`` occur."""
+        view = View(width, begin_ms, end_ms)
+        async with self._drawing:
+            bars = await self.bars()
+            now_ms = float(self._tasks.clock.wall_ms())
+            events = await self._tasks.events.after(max(0, self._tasks.events.last - MAX_EVENTS), MAX_EVENTS)
+            return await asyncio.to_thread(self._drawn, bars, events, now_ms, view, words.lower())
+
+    def _drawn(self, bars: list[Bar], events: list[dict[str, Any]], now_ms: float, view: View, words: str) -> str:
+        if words:
+            bars = [bar for bar in bars if words in f"{bar.node} {bar.what} {bar.task} {bar.outcome}".lower()]
+        begin_ms, end_ms = view.begin_ms or 0.0, view.end_ms or now_ms
+        fits = [bar for bar in bars if bar.first_ms < end_ms and bar.last_ms(now_ms) > begin_ms]
+        nodes = tuple(self._tasks.topology.agents())
+        timeline = Timeline(nodes, tuple(fits), marks_of(events), rates_of(events), now_ms, "Live timeline")
+        if len(fits) < MANY:
+            return draw(timeline, view, Layout(timeline))
+        return draw(timeline, view, self._layout_of(Timeline(nodes, tuple(bars), now_ms=now_ms), words))
+
+    def _layout_of(self, timeline: Timeline, words: str) -> Layout:
+        if self._layout is None or self._layout[:2] != (self._version, words):
+            self._layout = (self._version, words, Layout(timeline))
+        return self._layout[2]
+
+    async def span(self) -> tuple[float, float]:
+        """From the first moment of any task to the last, in ms since the epoch."""
+        timeline = Timeline((), tuple(await self.bars()), now_ms=float(self._tasks.clock.wall_ms()))
+        return timeline.begin_ms, timeline.end_ms
+
+
+def _leaves(tasks: Iterable[Task]) -> Iterable[Task]:
+    for task in tasks:
+        if task.children is None:
+            yield task
+        else:
+            yield from task.children
