@@ -5,6 +5,7 @@ import logging
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class Places:
         for name in self.served():
             try:
                 await self.find(name)
-            except (OSError, JournalLocked, JournalUnreadable) as error:
+            except OSError as error:
                 log.warning("node %s cannot be served now: %s", name, error)
 
     async def find(self, name: str) -> AgentPlace:
@@ -67,11 +68,9 @@ class Places:
         if name not in self.served():
             raise KeyError(name)
         if name not in self._opening:
-            self._opening[name] = asyncio.create_task(self._enter(name))
-        try:
-            return await asyncio.shield(self._opening[name])
-        finally:
-            self._opening.pop(name, None)
+            self._opening[name] = entering = asyncio.create_task(self._enter(name))
+            entering.add_done_callback(lambda _: self._opening.pop(name))
+        return await asyncio.shield(self._opening[name])
 
     async def _enter(self, name: str) -> AgentPlace:
         if (left := self.open.get(name)) is not None:
@@ -80,10 +79,14 @@ class Places:
                     f"process {left.place.root_pid}, whose namespaces it was, has ended; its faults end first"
                 )
             del self.open[name]
-            left.eyes.close()
-            await asyncio.to_thread(left.ledger.close)
-            left.place.close()
-        entered = await asyncio.to_thread(self._open_place, self._nodes[name])
+            with ExitStack() as closing:
+                closing.callback(left.place.close)
+                closing.callback(left.eyes.close)
+                await asyncio.to_thread(left.ledger.close)
+        try:
+            entered = await asyncio.to_thread(self._open_place, self._nodes[name])
+        except (JournalLocked, JournalUnreadable) as error:
+            raise OSError(str(error)) from error
         entered.eyes.start()
         self.open[name] = entered
         return entered
@@ -92,10 +95,17 @@ class Places:
 def open_place(
     node: Node, state_dir: Path, kinds: Mapping[str, str], clock: Clock, watcher: Watcher | None
 ) -> AgentPlace:
-    """Opens a node's ledger in its namespaces; undoes what an earlier agent left there. Raises OSError and others."""
-    place = Place.here() if node.place.is_here else Place.of_process(_pid_of(node))
-    eyes = Eyes(node.name, clock, place.entered)
-    ledger = Ledger.open(state_dir, node.name, kinds, clock=clock.boot_ns, place=place, watcher=watcher)
+    """Opens a node's ledger in its namespaces; undoes what an earlier agent left there.
+
+    Raises OSError, JournalLocked, JournalUnreadable.
+    """
+    with ExitStack() as on_failure:
+        place = Place.here() if node.place.is_here else Place.of_process(_pid_of(node))
+        on_failure.callback(place.close)
+        ledger = Ledger.open(state_dir, node.name, kinds, clock=clock.boot_ns, place=place, watcher=watcher)
+        on_failure.callback(ledger.close)
+        eyes = Eyes(node.name, clock, place.entered)
+        on_failure.pop_all()
     return AgentPlace(node, place, ledger, eyes, state_dir / node.name)
 
 
@@ -111,7 +121,11 @@ def _pid_of(node: Node) -> int:
         if (found := shutil.which(program)) is None:
             continue
         asked = [found, "inspect", "--format", "{{.State.Pid}}", name]
-        answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
+        try:
+            answer = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
+        except subprocess.TimeoutExpired:
+            problems.append(f"{program}: no answer in 10 s")
+            continue
         if answer.returncode == 0 and answer.stdout.strip().isdecimal() and int(answer.stdout) > 0:
             return int(answer.stdout)
         problems.append(f"{program}: {answer.stderr.strip() or 'it does not run'}")

@@ -127,8 +127,8 @@ class Injection:
         if self._lease is None:
             return
         lease, self._lease = self._lease, None
-        asked_ms = self._coordinator_ms()
         try:
+            asked_ms = self._coordinator_ms()
             self._client.stop_task(self.task_id)
             self._wait(lambda task: task["state"] == "DONE", HEALS_WITHIN_S, FaultRemained)
         finally:

@@ -132,8 +132,9 @@ def fault(request: pytest.FixtureRequest, lab: Cluster) -> Iterator[Faults]:
         yield Faults(lab.client, lab.names, story)
     finally:
         current.reset(token)
-        for injection in story.injections:
-            injection.stop()
+        with ExitStack() as stopping:
+            for injection in story.injections:
+                stopping.callback(injection.stop)
 
 
 @pytest.fixture

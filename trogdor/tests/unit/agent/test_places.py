@@ -1,5 +1,6 @@
 """Places that are left: a container started again is a new one, entered once the old one's faults have ended."""
 
+import asyncio
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ class Container:
     """What runs in it: a process that can be started again."""
 
     def __init__(self) -> None:
+        self.entered = 0
         self.process = self._start()
 
     def _start(self) -> "subprocess.Popen[bytes]":
@@ -47,6 +49,7 @@ def container() -> Iterator[Container]:
 @pytest_asyncio.fixture
 async def places(tmp_path: Path, container: Container) -> AsyncIterator[Places]:
     def enter(node: Node) -> AgentPlace:
+        container.entered += 1
         place = Place.here() if node.place.is_here else Place.of_process(container.process.pid)
         ledger = Ledger.open(tmp_path, node.name, KINDS, place=place)
         return AgentPlace(node, place, ledger, Eyes(node.name, Clock(), place.entered), tmp_path / node.name)
@@ -61,6 +64,25 @@ async def places(tmp_path: Path, container: Container) -> AsyncIterator[Places]:
 async def test_a_place_is_entered_once(places: Places) -> None:
     assert await places.find("c1") is await places.find("c1")
     assert await places.find("") is places.own
+
+
+async def test_who_waits_for_a_place_may_go_without_it_being_entered_twice(
+    places: Places, container: Container
+) -> None:
+    before = container.entered
+    first, second = (asyncio.create_task(places.find("c1")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await places.find("c1") is await second
+    assert container.entered == before + 1
+
+
+async def test_a_place_whose_journal_another_holds_is_told_so(places: Places, tmp_path: Path) -> None:
+    holder = Ledger.open(tmp_path, "c1", KINDS)
+    with pytest.raises(OSError, match="c1"):
+        await places.find("c1")
+    holder.close()
+    assert (await places.find("c1")).node.name == "c1"
 
 
 async def test_the_successor_of_a_place_is_entered(places: Places, container: Container) -> None:
