@@ -4,6 +4,7 @@ A child is made when its instant is near, so that a schedule of a hundred thousa
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from trogdor.topology import Topology
 if TYPE_CHECKING:
     from trogdor.coordinator.tasks import Tasks
 
+log = logging.getLogger(__name__)
+
 ASK_AHEAD_NS = 500 * NS_PER_MS
 LONGEST_SLEEP_S = 3600.0
 
@@ -32,7 +35,7 @@ class _Plan:
     next: int = 0
     is_known: bool = False
     alarm: asyncio.TimerHandle | None = None
-    asking: "asyncio.Task[None] | None" = None
+    leading: "asyncio.Task[None] | None" = None
     follows: bool = False
     """More parts may be found out."""
 
@@ -55,12 +58,12 @@ class Composites:
             plan.is_known = True
             self._tasks.advance(parent)
         elif not questions(parent.spec, self._tasks.topology):
-            self._expand(parent, plan, [])
+            self._start(parent, plan)
         elif parent.children:  # asked and answered before a restart
             plan.is_known = True
         else:
             ahead_ns = parent.start_boot_ns if is_asked_at_creation(parent.spec) else ASK_AHEAD_NS
-            self._at(plan, parent.start_boot_ns - ahead_ns, lambda: self._start_asking(parent, plan))
+            self._at(plan, parent.start_boot_ns - ahead_ns, lambda: self._start(parent, plan))
 
     def _at(self, plan: _Plan, instant_ns: int, call: Any) -> None:
         wait_s = max(0.0, (instant_ns - self._tasks.clock.boot_ns()) / NS_PER_S)
@@ -68,16 +71,29 @@ class Composites:
             wait_s, call = LONGEST_SLEEP_S, lambda inner=call: self._at(plan, instant_ns, inner)
         plan.alarm = asyncio.get_running_loop().call_later(wait_s, call)
 
-    def _start_asking(self, parent: Task, plan: _Plan) -> None:
-        plan.asking = asyncio.create_task(self._ask(parent, plan))
+    def _start(self, parent: Task, plan: _Plan) -> None:
+        plan.leading = asyncio.create_task(self._lead(parent, plan))
 
-    async def _ask(self, parent: Task, plan: _Plan) -> None:
+    async def _lead(self, parent: Task, plan: _Plan) -> None:
+        """Finds the parts of a composite, and more as long as it follows; whatever fails is the task's error."""
         try:
-            answers = await self._answers(parent)
-        except Unresolved as error:
+            plan.parts = await self._parts(parent)
+            plan.is_known = True
+            plan.next = len(parent.children or [])
+            every_ms = follow_ms(parent.spec)
+            plan.follows = bool(every_ms)
+            self._make_those_near(parent, plan)
+            if every_ms:
+                await self._follow(parent, plan, every_ms / 1000)
+        except (Unresolved, SpecError) as error:
             self._fail(parent, plan, str(error))
-            return
-        self._expand(parent, plan, answers)
+        except Exception as error:
+            log.exception("task %s cannot be expanded", parent.id)
+            self._fail(parent, plan, f"{type(error).__name__}: {error}")
+
+    async def _parts(self, parent: Task) -> list[Part]:
+        answers = await self._answers(parent) if questions(parent.spec, self._tasks.topology) else []
+        return await asyncio.to_thread(expand, parent.spec, self._tasks.topology, answers)
 
     async def _answers(self, parent: Task) -> list[Answer]:
         asked = questions(parent.spec, self._tasks.topology)
@@ -88,19 +104,6 @@ class Composites:
         self._tasks.events.emit("resolved", taskId=parent.id, nodes=names, found=parent.found)
         return answers
 
-    def _expand(self, parent: Task, plan: _Plan, answers: list[Answer]) -> None:
-        try:
-            plan.parts = expand(parent.spec, self._tasks.topology, answers)
-        except SpecError as error:
-            self._fail(parent, plan, str(error))
-            return
-        plan.is_known = True
-        plan.next = len(parent.children or [])
-        if every_ms := follow_ms(parent.spec):
-            plan.follows = True
-            plan.asking = asyncio.create_task(self._follow(parent, plan, every_ms / 1000))
-        self._make_those_near(parent, plan)
-
     async def _follow(self, parent: Task, plan: _Plan, every_s: float) -> None:
         """Asks again and again until the composite's end; what is new then is made at once, to the same end."""
         clock = self._tasks.clock
@@ -109,7 +112,7 @@ class Composites:
             if clock.boot_ns() < parent.start_boot_ns:
                 continue
             try:
-                parts = expand(parent.spec, self._tasks.topology, await self._answers(parent))
+                parts = await self._parts(parent)
             except (Unresolved, SpecError):
                 continue  # nobody has the role at present, or nobody can say so
             at_ms = max(0, -(-(clock.boot_ns() - parent.start_boot_ns) // NS_PER_MS))
@@ -124,7 +127,7 @@ class Composites:
         self._tasks.advance(parent)
 
     def _fail(self, parent: Task, plan: _Plan, error: str) -> None:
-        plan.is_known = True
+        plan.is_known, plan.parts, plan.follows = True, [], False
         parent.error = parent.error or error
         self._tasks.advance(parent)
 
@@ -157,7 +160,7 @@ class Composites:
         """No further child is made."""
         plan = self._plans.setdefault(parent.seq, _Plan())
         plan.is_known, plan.parts, plan.follows = True, [], False
-        for pending in (plan.alarm, plan.asking):
+        for pending in (plan.alarm, plan.leading):
             if pending is not None:
                 pending.cancel()
 
@@ -168,7 +171,7 @@ class Composites:
     def close(self) -> None:
         """Looks at nothing any more."""
         for plan in self._plans.values():
-            for pending in (plan.alarm, plan.asking):
+            for pending in (plan.alarm, plan.leading):
                 if pending is not None:
                     pending.cancel()
 

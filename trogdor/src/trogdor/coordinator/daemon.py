@@ -154,11 +154,13 @@ class Coordinator:
         ended = await self.tasks.end(running, END_FAULTS_S)
         for task_id, nodes in ended["remaining"].items():
             log.error("task %s: %s did not acknowledge its end; `trogdor heal` there", task_id, ", ".join(nodes))
+        self.tasks.close()  # what is withdrawn is not to be told again
         with suppress(TimeoutError):
             await asyncio.wait_for(self._withdraw([task for task in unfinished if not task.is_final]), WITHDRAW_S)
 
     async def _withdraw(self, tasks: list[Task]) -> None:
-        told = [worker for task in tasks for worker in task.active if worker.phase in (Phase.SHIPPED, Phase.ARMED)]
+        active = [worker for task in tasks for worker in task.all_active()]
+        told = [worker for worker in active if worker.phase in (Phase.SHIPPED, Phase.ARMED)]
         agents = self.tasks.agents
         await asyncio.gather(*(agents[worker.node].withdraw(worker) for worker in told if agents[worker.node].up))
 

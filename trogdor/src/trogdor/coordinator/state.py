@@ -2,7 +2,7 @@
 
 import enum
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,6 +127,12 @@ class Task:
     def active(self) -> list[Worker]:
         """The workers that are not done."""
         return [worker for worker in self.workers.values() if worker.phase is not Phase.DONE]
+
+    def all_active(self) -> Iterator[Worker]:
+        """The workers that are not done, its own and its children's."""
+        yield from self.active
+        for child in self.children or ():
+            yield from child.all_active()
 
     @property
     def is_final(self) -> bool:

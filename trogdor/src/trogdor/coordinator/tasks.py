@@ -1,6 +1,7 @@
 """Tasks: what is asked of the coordinator. All on one event loop; on disk before it is said."""
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from trogdor.wire.errors import BadRequest, Conflict, Unavailable
 
 if TYPE_CHECKING:
     from trogdor.coordinator.composites import Composites
+
+log = logging.getLogger(__name__)
 
 EXPANDING_NS = 50 * NS_PER_MS
 """How much further ahead a composite for now starts, so that its children are on disk and shipped by then."""
@@ -116,7 +119,7 @@ class Tasks(Reports):
         try:
             for name in admission.nodes_for(spec, self.topology, self.agents):
                 self._add_worker(task, name)
-        except (admission.CannotRun, BadRequest) as error:
+        except Exception as error:  # whatever a stranger's spec raises, once its nodes are known
             task.state, task.error, task.done_ms = State.DONE, str(error), self.clock.wall_ms()
             parent.error = parent.error or task.error
         self._save(task, [*task.workers.values()])
@@ -191,7 +194,8 @@ class Tasks(Reports):
             self.cancel(task)
         await self.store.flush()
         await self.until_final(tasks, deadline_s)
-        remaining = {task.id: [worker.node for worker in task.active] for task in tasks if not task.is_final}
+        unfinished = [task for task in tasks if not task.is_final]
+        remaining = {task.id: sorted({worker.node for worker in task.all_active()}) for task in unfinished}
         return {"stopped": [task.id for task in tasks], "remaining": remaining}
 
     async def until_final(self, tasks: Iterable[Task], deadline_s: float) -> None:
@@ -214,14 +218,34 @@ class Tasks(Reports):
         elif not task.destroyed:
             self.by_id[task.id] = task
             self._sorted = None
-        if not task.workers and task.spec.is_composite:
+        if not task.workers and self._may_be_composite(task):
             self._make_composite(task)
         for worker in task.active:
             self._register(worker)
         return not task.is_final
 
+    def _may_be_composite(self, task: Task) -> bool:
+        try:
+            return task.spec.is_composite
+        except Exception:  # its children, if it has any, are to find it; what is wrong is said when it is launched
+            return True
+
     def take_up_all(self, tasks: Iterable[Task]) -> None:
-        """Every task of the store, parents before their children, and then sees to those that are not done."""
+        """Every task of the store, parents before their children, and then sees to those that are not done.
+
+        One that cannot be carried on, such as one of a class that is not known any more, is ended with an error.
+        """
         unfinished = [task for task in tasks if self._take_up(task)]
         for task in unfinished:
-            self.launch(task)
+            try:
+                if not task.is_final and task.spec:
+                    self.launch(task)
+            except Exception as error:
+                log.exception("task %s cannot be taken up", task.id)
+                self._give_up(task, f"cannot be taken up after a restart: {error}")
+
+    def _give_up(self, task: Task, error: str) -> None:
+        task.error = task.error or error
+        for worker in task.active:  # its agent, once met, is let forget what nobody here knows, and so ends it
+            self._worker_done(worker, task.error)
+        self._begin_stopping(task)

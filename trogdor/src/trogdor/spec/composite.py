@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
 from trogdor.spec.base import MAX_DURATION_MS, REGISTRY, Document, Spec, SpecError, UnknownSpecClass, classes_of
-from trogdor.spec.schedule import spec_problems
+from trogdor.spec.schedule import MAX_TASKS, spec_problems
 from trogdor.spec.template import fill
 from trogdor.topology import Topology
 
@@ -68,6 +68,8 @@ class SequenceSpec(Spec, name="trogdor.schedule.SequenceSpec"):
         return classes_of(step.spec for step in self.steps)
 
     def check(self, topology: Topology) -> None:
+        if (count := len(self.steps) * self.repeat) > MAX_TASKS:
+            raise SpecError(f"steps, repeat: {count} tasks are more than {MAX_TASKS}")
         problems = [
             problem
             for index, step in enumerate(self.steps)

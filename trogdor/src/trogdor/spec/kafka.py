@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from trogdor.spec.base import Spec, SpecError
+from trogdor.spec.network import End
 from trogdor.topology import Topology
 
 BROKER_MAIN = "kafka.Kafka"
@@ -100,7 +101,7 @@ class ZooKeeperPartitionFaultSpec(KafkaFaultSpec, name="trogdor.fault.ZooKeeperP
     example: ClassVar[dict[str, Any]] = {"nodeNames": ["n1"], "zookeeperNodes": ["zk1"]}
 
     node_names: Nodes = Field((), description="The brokers' nodes; none: every broker's.")
-    zookeeper_nodes: Nodes = Field(min_length=1, description="ZooKeeper's nodes, or addresses.")
+    zookeeper_nodes: tuple[End, ...] = Field(min_length=1, description="ZooKeeper's nodes, or addresses.")
     port: StrictInt = Field(2181, ge=1, le=65535, description="ZooKeeper's port for clients.")
     direction: Literal["both", "to", "from"] = Field(
         "both", description="to: what brokers send to ZooKeeper; from: what its node sends them over TCP."

@@ -1,8 +1,17 @@
 """Composite tasks: one task to upstream's routes, made of children of our own."""
 
+import sqlite3
 import sys
+import threading
+from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
+from trogdor.client import Refused
+from trogdor.compose.expand import expand
+from trogdor.compose.question import Answer
+from trogdor.coordinator import composites, routes
 from unit.coordinator.conftest import Cluster
 
 LONG_MS = 600_000
@@ -101,3 +110,120 @@ async def test_a_resolver_is_found_by_its_name_and_its_absence_is_said(pair: Clu
     assert "no etcd answers as the leader" in (await pair.done("etcd"))["error"]
     await pair.client.create_task("none", {**spec, "resolve": "zoo", "deadlineMs": 60_000})
     assert "no resolver 'zoo'" in (await pair.done("none"))["error"]
+
+
+async def test_an_end_that_cannot_be_one_is_refused(pair: Cluster) -> None:
+    spec = {"class": "ZooKeeperPartitionFaultSpec", "nodeNames": ["node0"], "zookeeperNodes": ["bad host!"]}
+    with pytest.raises(Refused, match="'bad host!' is no node"):
+        await pair.client.create_task("z", spec, check=False)
+
+
+async def test_whatever_fails_when_a_composite_is_expanded_is_its_error(
+    pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("cannot be thought of")
+
+    monkeypatch.setattr(composites, "expand", fail)
+    await pair.client.create_task("s", sequence(steps=[{"durationMs": 1, "spec": NOOP}]))
+    assert (await pair.done("s"))["error"] == "RuntimeError: cannot be thought of"
+
+
+async def test_whatever_fails_when_nodes_are_asked_for_is_the_composites_error(
+    pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any) -> list[Answer]:
+        raise ValueError("rubbish")
+
+    monkeypatch.setattr(composites, "resolve", fail)
+    await pair.client.create_task("t", target("print('node1')", {"class": "NoOpTaskSpec"}, durationMs=1))
+    assert (await pair.done("t"))["error"] == "ValueError: rubbish"
+
+
+async def test_a_composite_that_follows_ends_also_when_it_cannot_ask_any_more(
+    pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [[Answer(("node0",))]]
+
+    async def answer_once(*_: Any) -> list[Answer]:
+        return answers.pop()
+
+    monkeypatch.setattr(composites, "resolve", answer_once)
+    spec = {"class": "ControllerSuspendFaultSpec", "follow": True, "durationMs": 1500}
+    await pair.client.create_task("k", spec)
+    assert (await pair.done("k"))["error"].startswith("IndexError")
+    assert len(pair.agents["node0"].fired) == 1
+
+
+async def test_too_many_rounds_are_refused(pair: Cluster) -> None:
+    steps = [{"durationMs": 1, "spec": NOOP}] * 11
+    with pytest.raises(Refused, match="1100000 tasks are more than 1000000"):
+        await pair.client.create_task("s", sequence(steps=steps, repeat=100_000))
+
+
+async def test_the_coordinator_answers_while_it_expands(pair: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    def expand_slowly(*arguments: Any) -> Any:
+        assert answered.wait(5), "the event loop stands still"
+        return expand(*arguments)
+
+    monkeypatch.setattr(composites, "expand", expand_slowly)
+    await pair.client.create_task("s", sequence(steps=[{"durationMs": 1, "spec": NOOP}]))
+    await pair.client.status()
+    answered.set()
+    assert "error" not in await pair.done("s")
+
+
+def rename_class(cluster: Cluster, ids: Sequence[str]) -> None:
+    """As if another version had stored these tasks."""
+    with sqlite3.connect(cluster.state / "coordinator.db") as store:
+        for task_id in ids:
+            store.execute(
+                """UPDATE tasks SET spec = replace(spec, '"class":"', '"class":"gone.') WHERE id = ?""", [task_id]
+            )
+
+
+async def test_a_task_of_a_class_that_is_not_known_any_more_is_ended_and_the_others_go_on(pair: Cluster) -> None:
+    await pair.client.create_task("other", {**NOOP, "durationMs": LONG_MS})
+    await pair.client.create_task("plain", {**NOOP, "durationMs": LONG_MS})
+    await pair.client.create_task("s", sequence(steps=[{"durationMs": LONG_MS, "spec": NOOP}]))
+    await pair.until(lambda: all(len(agent.fired) == 3 for agent in pair.agents.values()))
+    await pair.crash()
+    rename_class(pair, ["plain", "s"])
+    await pair.start()
+    await pair.met()
+    for task_id in ("plain", "s"):
+        task = await pair.done(task_id)
+        assert "no spec of class 'gone.org.apache" in task["error"] or "no spec of class 'gone.trogdor" in task["error"]
+    await pair.in_state("other", "RUNNING")
+
+    def running() -> list[str]:
+        held = [held for agent in pair.agents.values() for held in agent.workers.values()]
+        return [worker.request.task_id for worker in held if worker.state == "RUNNING"]
+
+    await pair.until(lambda: running() == ["other", "other"])
+
+
+async def test_shutdown_disarms_the_children_of_what_waits_and_they_start_after_it(pair: Cluster) -> None:
+    assert pair.coordinator
+    start_ms = pair.coordinator.tasks.clock.wall_ms() + 4000
+    spec = sequence(steps=[{"durationMs": LONG_MS, "spec": NOOP}], startMs=start_ms)
+    await pair.client.create_task("s", spec)
+    await pair.until(lambda: all(agent.workers for agent in pair.agents.values()))
+    await pair.coordinator.stop()
+    pair.coordinator = None
+    assert not any(agent.workers for agent in pair.agents.values())
+    await pair.start()
+    await pair.in_state("s", "RUNNING")
+    await pair.until(lambda: all(len(agent.fired) == 1 for agent in pair.agents.values()))
+
+
+async def test_heal_names_the_nodes_where_a_composites_tasks_remain(
+    pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "HEAL_S", 0.5)
+    pair.agents["node1"].deaf = True
+    await pair.client.create_task("s", sequence(steps=[{"durationMs": LONG_MS, "spec": NOOP}]))
+    await pair.until(lambda: all(agent.fired for agent in pair.agents.values()))
+    assert await pair.client.heal() == {"stopped": ["s"], "remaining": {"s": ["node1"]}}
