@@ -82,7 +82,7 @@ class Agent:
                 try:
                     await self._meet()
                     await (java.poll(self) if self.kind == "java" else self._stay_in_touch())
-                except ClientError as error:
+                except Exception as error:  # whatever it answered: it is asked again
                     self._lost(error)
                 await asyncio.sleep(RETRY_S)
         finally:
@@ -152,12 +152,13 @@ class Agent:
         self._reported_down = False
         self._tasks.node_changed(self, "node-up")
 
-    def _lost(self, error: ClientError) -> None:
+    def _lost(self, error: Exception) -> None:
         self.up = False
         if not self._reported_down:
             self._reported_down = True
-            log.warning("the agent of %s is lost: %s", self.node.name, error)
-            self._tasks.node_changed(self, "node-down", str(error))
+            unforeseen = None if isinstance(error, ClientError) else error
+            log.warning("the agent of %s is lost: %s", self.node.name, error, exc_info=unforeseen)
+            self._tasks.node_changed(self, "node-down", str(error) or repr(error))
 
     def reconcile(self, workers: Mapping[int, dict[str, Any]], asked_ns: int) -> None:
         """Compares what the agent had at ``asked_ns`` or later with what it should have, and sets both right."""

@@ -60,6 +60,8 @@ class StandIn:
         """How long it takes to prepare its next worker."""
         self.deaf = False
         """Takes stops and does nothing."""
+        self.lease_answer: Any = None
+        """What a lease is answered with, if not as it should be."""
         self.port = 0
         self._server: Server | None = None
         self._feeds: set[Feed] = set()
@@ -113,6 +115,8 @@ class StandIn:
         return {"version": "0", "platform": "stand-in", "nodeName": self.name, "probePorts": {self.name: 1}}
 
     async def _lease(self, _request: Request, body: LeaseRequest) -> Any:
+        if self.lease_answer is not None:
+            return self.lease_answer
         times = {"bootNs": self.clock.boot_ns(), "wallMs": self.clock.wall_ms()}
         return {**times, "bootId": "b", "epoch": 1, "overdue": self.overdue}
 

@@ -140,6 +140,18 @@ async def test_an_agent_that_restarts_under_a_running_task_ends_it_and_nothing_f
     )
 
 
+async def test_an_agent_that_answers_rubbish_is_lost_and_met_again(pair: Cluster) -> None:
+    agent = pair.agents["node0"]
+    agent.lease_answer = {"bootNs": "noon"}
+    assert pair.coordinator
+    seen = pair.coordinator.tasks.agents["node0"]
+    await pair.until(lambda: not seen.up)
+    agent.lease_answer = None
+    await pair.until(lambda: seen.up)
+    await pair.client.create_task("t", noop(durationMs=1))
+    assert "error" not in await pair.done("t")
+
+
 async def test_an_agent_that_restarts_before_the_instant_is_told_again(pair: Cluster) -> None:
     await pair.client.create_task("t", noop(startMs=now_ms(pair) + 5000, durationMs=LONG_MS))
     await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.ARMED})
