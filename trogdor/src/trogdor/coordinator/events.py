@@ -16,6 +16,7 @@ PRUNE_EVERY = 20_000
 MAX_ANSWER = 10_000
 
 NEWEST = f"SELECT * FROM {EVENTS.name} ORDER BY seq DESC LIMIT ?"
+NAMING = f"SELECT seq FROM {EVENTS.name} WHERE body LIKE ? ESCAPE '!' ORDER BY seq LIMIT 1"
 FOLLOWING = f"SELECT * FROM {EVENTS.name} WHERE seq > ? ORDER BY seq LIMIT ?"
 
 
@@ -56,6 +57,20 @@ class Events:
             return [json.loads(row["body"]) for row in await self._store.read(FOLLOWING, (seq, limit))]
         return [event for event in self._recent if event["seq"] > seq][:limit]
 
+    async def since(self, seq: int) -> list[dict[str, Any]]:
+        """All events from a number up to now, oldest first."""
+        found: list[dict[str, Any]] = []
+        after, last = seq - 1, self.last
+        while after < last and (more := await self.after(after, MAX_ANSWER)):
+            found += more
+            after = more[-1]["seq"]
+        return found
+
+    async def first_of(self, task_id: str) -> int:
+        """The number of a task's first event; that of the next event when none is kept."""
+        rows = await self._store.read(NAMING, (f'%"taskId":{_escaped(dump(task_id))}%',))
+        return int(rows[0]["seq"]) if rows else self._next
+
     async def follow(self, seq: int) -> AsyncGenerator[Event, None]:
         """Every event after a number, and then each as it comes."""
         feed = Feed()
@@ -76,6 +91,10 @@ class Events:
     def last(self) -> int:
         """The number of the latest event."""
         return self._next - 1
+
+
+def _escaped(text: str) -> str:
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
 def _as_sse(event: dict[str, Any]) -> Event:

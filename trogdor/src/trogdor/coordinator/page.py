@@ -25,6 +25,8 @@ POLICY = (
 """Nothing from elsewhere; styles within the page because SVG carries its own."""
 
 WIDTHS = (200, 8000)
+EVENTS_BEFORE = 1000
+"""A report looks at so many events before its tasks' first, for marks and rates from just before it."""
 
 
 class Page:
@@ -83,7 +85,8 @@ class Page:
         tasks = {task_id: json.loads(self._find(task_id).shown()) for task_id in wanted}
         if not tasks:
             raise BadRequest("taskId: which task?")
-        events = await self._tasks.events.after(0, 0)
+        first = min([await self._tasks.events.first_of(task_id) for task_id in tasks])
+        events = await self._tasks.events.since(first - EVENTS_BEFORE)
         now_ms = float(self._tasks.clock.wall_ms())
         html = await asyncio.to_thread(report, tasks, events, self._tasks.topology, now_ms)
         return Response(html, media_type=TYPES["html"], headers={"Content-Security-Policy": POLICY})

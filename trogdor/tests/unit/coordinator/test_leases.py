@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import aiohttp
 import pytest
 
 from trogdor.client import AsyncClient, Client, NotFound, Refused, calls
@@ -88,6 +89,18 @@ async def test_events_come_in_order_once_each_and_can_be_taken_up_anywhere(pair:
     states = [event["state"] for event in followed if event["type"] == "task"]
     assert states == ["PENDING", "RUNNING", "DONE"]
     assert await pair.client.events(after=followed[-2]["seq"], limit=1) == [followed[-1]]
+
+
+async def test_a_report_on_a_late_task_has_its_marks(pair: Cluster) -> None:
+    assert pair.coordinator
+    for _ in range(12_000):
+        pair.coordinator.tasks.events.emit("filler")
+    await pair.client.create_task("t", noop(durationMs=1))
+    await pair.client.mark("it is now")
+    await pair.done("t")
+    url = f"http://127.0.0.1:{pair.coordinator.port}/page/report?taskId=t"
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        assert "it is now" in await response.text()
 
 
 async def test_a_java_agent_is_told_at_the_instant_and_polled(cluster: Cluster) -> None:
