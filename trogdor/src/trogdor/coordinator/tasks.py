@@ -71,6 +71,8 @@ class Tasks(Reports):
             names = admission.nodes_for(spec, self.topology, self.agents)
         except admission.CannotRun as reason:
             error = str(reason)
+        if spec.is_composite:
+            _ = self.composites  # what expands it is imported before its start is chosen
         task = self._make(task_id, spec, original, lease)
         self.by_id[task_id] = task
         self._sorted = None
