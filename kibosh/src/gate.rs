@@ -8,8 +8,14 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
+use crate::sys;
+
 /// How often a running thread is looked at; some, such as those of io_uring, never sleep for us.
 const MOST_LOOKS: u32 = 64;
+
+/// The most buffers of one readv(2) or writev(2), and the size in which each is told.
+const MOST_BUFFERS: usize = libc::UIO_MAXIOV as usize;
+const IOVEC: usize = size_of::<libc::iovec>();
 
 /// What a thread is doing with a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +39,15 @@ pub fn access(thread: u32, append: bool, size: u64) -> Access {
         return Access::Unknown;
     }
     let position = |descriptor| if append { Some(size) } else { position(thread, descriptor) };
-    settled(thread).map_or(Access::Unknown, |line| parse(&line, &position))
+    let total = |vector, count| vector_length(thread, vector, count);
+    settled(thread).map_or(Access::Unknown, |line| parse(&line, &Look { position: &position, total: &total }))
+}
+
+/// What has to be looked up besides: where a descriptor's next read or write begins, and how long the
+/// buffers of an `iovec` array are together.
+struct Look<'a> {
+    position: &'a dyn Fn(u64) -> Option<u64>,
+    total: &'a dyn Fn(u64, u64) -> Option<u64>,
 }
 
 /// What `/proc` says of a thread once it waits for our answer. It may still be on its way to sleep.
@@ -53,7 +67,7 @@ fn settled(thread: u32) -> Option<String> {
     None
 }
 
-fn parse(line: &str, position: &dyn Fn(u64) -> Option<u64>) -> Access {
+fn parse(line: &str, look: &Look) -> Access {
     let mut words = line.split_ascii_whitespace();
     let Some(Ok(number)) = words.next().map(str::parse::<i64>) else { return Access::Unknown };
     if number < 0 {
@@ -63,15 +77,22 @@ fn parse(line: &str, position: &dyn Fn(u64) -> Option<u64>) -> Access {
     for (argument, word) in arguments.iter_mut().zip(words) {
         *argument = u64::from_str_radix(word.trim_start_matches("0x"), 16).unwrap_or(0);
     }
-    let [descriptor, _, length, offset, ..] = arguments;
-    let streamed = || position(descriptor).map(|at| (at, length));
+    let [descriptor, buffer, length, offset, ..] = arguments;
+    let streamed = || (look.position)(descriptor).map(|at| (at, length));
+    // Without a position, or with that of -1, it is the descriptor's.
+    let vector = |given: bool| {
+        let at = if given && offset != u64::MAX { Some(offset) } else { (look.position)(descriptor) };
+        Some((at?, (look.total)(buffer, length)?))
+    };
     match number {
         libc::SYS_read => Access::Read(streamed()),
         libc::SYS_pread64 => Access::Read(Some((offset, length))),
-        libc::SYS_readv | libc::SYS_preadv | libc::SYS_preadv2 => Access::Read(None),
+        libc::SYS_readv => Access::Read(vector(false)),
+        libc::SYS_preadv | libc::SYS_preadv2 => Access::Read(vector(true)),
         libc::SYS_write => Access::Write(streamed()),
         libc::SYS_pwrite64 => Access::Write(Some((offset, length))),
-        libc::SYS_writev | libc::SYS_pwritev | libc::SYS_pwritev2 => Access::Write(None),
+        libc::SYS_writev => Access::Write(vector(false)),
+        libc::SYS_pwritev | libc::SYS_pwritev2 => Access::Write(vector(true)),
         libc::SYS_sendfile | libc::SYS_splice | libc::SYS_copy_file_range => Access::Copy,
         libc::SYS_io_submit | libc::SYS_io_uring_enter | libc::SYS_io_getevents => Access::Unknown,
         _ => Access::Other,
@@ -84,20 +105,42 @@ fn position(thread: u32, descriptor: u64) -> Option<u64> {
     info.lines().find_map(|line| line.strip_prefix("pos:"))?.trim().parse().ok()
 }
 
+/// The length of all buffers that an array of `iovec`s in a thread's memory names.
+fn vector_length(thread: u32, vector: u64, count: u64) -> Option<u64> {
+    let mut array = vec![0u8; usize::try_from(count).ok().filter(|count| *count <= MOST_BUFFERS)? * IOVEC];
+    sys::read_memory(thread, vector, &mut array).ok()?;
+    let lengths = array.chunks_exact(IOVEC).map(|entry| entry.last_chunk().copied().map(u64::from_ne_bytes));
+    lengths.sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_line_of_proc_says_what_is_being_done() {
-        let at = |_| Some(100);
+        let at = &Look { position: &|_| Some(100), total: &|_, count| Some(count * 10) };
         let line = format!("{} 0x3 0x7ffd 0x1000 0x2000 0x0 0x0 0x7ffe 0x7f00", libc::SYS_pwrite64);
-        assert_eq!(parse(&line, &at), Access::Write(Some((0x2000, 0x1000))));
+        assert_eq!(parse(&line, at), Access::Write(Some((0x2000, 0x1000))));
         let line = format!("{} 0x3 0x7ffd 0x10 0x0 0x0 0x0 0x7ffe 0x7f00", libc::SYS_read);
-        assert_eq!(parse(&line, &at), Access::Read(Some((100, 16))));
-        assert_eq!(parse(&format!("{} 0x3 0x0 0x2", libc::SYS_lseek), &at), Access::Other);
-        assert_eq!(parse("-1 0x7ffe 0x7f00", &at), Access::Fault);
-        assert_eq!(parse("running", &at), Access::Unknown);
-        assert_eq!(parse("", &at), Access::Unknown);
+        assert_eq!(parse(&line, at), Access::Read(Some((100, 16))));
+        let line = format!("{} 0x3 0x7ffd 0x2 0x2000 0x0", libc::SYS_pwritev);
+        assert_eq!(parse(&line, at), Access::Write(Some((0x2000, 20))));
+        let line = format!("{} 0x3 0x7ffd 0x2 0xffffffffffffffff 0x0", libc::SYS_preadv2);
+        assert_eq!(parse(&line, at), Access::Read(Some((100, 20))));
+        assert_eq!(parse(&format!("{} 0x3 0x0 0x2", libc::SYS_lseek), at), Access::Other);
+        assert_eq!(parse("-1 0x7ffe 0x7f00", at), Access::Fault);
+        assert_eq!(parse("running", at), Access::Unknown);
+        assert_eq!(parse("", at), Access::Unknown);
+    }
+
+    #[test]
+    fn buffers_are_added_up_in_the_callers_memory() {
+        let entry = |length| libc::iovec { iov_base: std::ptr::null_mut(), iov_len: length };
+        let array = [entry(5), entry(0), entry(37)];
+        let own = std::process::id();
+        assert_eq!(vector_length(own, array.as_ptr() as u64, 3), Some(42));
+        assert_eq!(vector_length(own, 16, 3), None);
+        assert_eq!(vector_length(own, array.as_ptr() as u64, 5000), None);
     }
 }

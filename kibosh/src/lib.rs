@@ -2,12 +2,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod abi;
+mod aligned;
 mod channel;
 pub mod fault;
+mod follow;
 mod fs;
 mod gate;
 mod mount;
 mod nodes;
+mod outside;
 mod pool;
 pub mod request;
 pub mod serve;

@@ -32,6 +32,8 @@ pub struct Node {
     pub id: u64,
     pub key: Key,
     fd: OwnedFd,
+    /// Open for reading, left over for whoever opens it next.
+    reader: Mutex<Option<Arc<OwnedFd>>>,
     kind: u32,
     names: Mutex<Names>,
     /// Open handles.
@@ -60,6 +62,7 @@ impl Node {
             id,
             key: Key::of(stat),
             fd,
+            reader: Mutex::default(),
             kind: stat.st_mode & libc::S_IFMT,
             names: Mutex::default(),
             open: AtomicU32::new(0),
@@ -110,6 +113,10 @@ impl Node {
             names.links.retain(|(dir, known)| !(Arc::ptr_eq(dir, parent) && known == name));
             names.matching = None;
         }
+    }
+
+    pub fn last_link(&self) -> Option<(Arc<Node>, OsString)> {
+        self.names().links.last().cloned()
     }
 
     pub fn links(&self) -> Vec<(Arc<Node>, OsString)> {
@@ -283,6 +290,14 @@ impl Node {
     pub fn opened(&self) {
         self.open.fetch_add(1, Ordering::Relaxed);
         self.cached.store(true, Ordering::Relaxed);
+    }
+
+    pub fn take_reader(&self) -> Option<Arc<OwnedFd>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub fn keep_reader(&self, fd: Arc<OwnedFd>) {
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(fd);
     }
 
     pub fn closed(&self) {

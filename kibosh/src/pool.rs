@@ -1,20 +1,35 @@
 //! The threads that serve requests.
 //!
-//! Few threads read `/dev/fuse`, on a small machine a single one: it then stays warm on the caller's
-//! CPU, which is worth more than parallel reading. A reader serves quick requests itself. Before one
-//! that may wait for a disk it gives its place to another thread ([`Turn::may_block`]).
+//! One thread reads `/dev/fuse` and serves what it has read: as long as it is quick, a second one would
+//! only be woken cold, on another CPU. When it is held up, by a disk perhaps, a watchman adds another,
+//! and as many stay as were needed in the last second.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use crate::abi;
+use crate::aligned::Aligned;
 use crate::channel::Channel;
+use crate::follow::Follower;
+use crate::request;
 use crate::sys;
 
 /// The most bytes of one read or write request.
 pub const MAX_DATA: usize = 1 << 20;
+/// What stands before the data of a WRITE.
+const BEFORE_DATA: usize = size_of::<abi::InHeader>() + size_of::<abi::WriteIn>();
 const MOST_THREADS: usize = 128;
+/// The most readers that wait for requests at the same time.
+const MOST_FREE: usize = 8;
+/// How long no reader may be there, and nothing answered, before one is added.
+const HELD_UP: Duration = Duration::from_micros(300);
+/// How many looks of the watchman that find a free reader end his watch.
+const QUIET_LOOKS: u32 = 16;
+/// How long a reader that was needed is kept.
+const KEPT: Duration = Duration::from_secs(1);
 
 /// Work that is no request just read.
 pub type Job = Box<dyn FnOnce(&mut Turn) + Send>;
@@ -23,15 +38,24 @@ pub type Serve = dyn Fn(&[u8], &mut Turn) + Send + Sync;
 
 pub struct Pool {
     channel: Arc<Channel>,
+    /// How many readers there are when none is held up.
     readers: AtomicUsize,
+    /// Readers that wait for a request.
+    free: AtomicUsize,
+    answered: AtomicU64,
+    watched: AtomicBool,
     state: Mutex<State>,
     wake: Condvar,
+    watch: Condvar,
     done: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    reading: usize,
+    /// Threads that read and serve.
+    serving: usize,
+    /// The watchman has called a reader that has not come yet.
+    called: bool,
     idle: usize,
     threads: usize,
     jobs: VecDeque<Job>,
@@ -40,21 +64,8 @@ struct State {
 
 /// One thread's turn at serving a request.
 pub struct Turn<'a> {
-    pool: &'a Arc<Pool>,
-    serve: &'a Arc<Serve>,
-    reads: bool,
-    /// Room for the data of a reply.
-    pub scratch: &'a mut Vec<u8>,
-}
-
-impl Turn<'_> {
-    /// Says that what follows may wait; other requests are served meanwhile.
-    pub fn may_block(&mut self) {
-        if self.reads {
-            self.reads = false;
-            self.pool.hand_on(self.serve);
-        }
-    }
+    /// Room for the data of a READ's reply.
+    pub scratch: &'a mut Aligned,
 }
 
 enum Next {
@@ -64,9 +75,15 @@ enum Next {
 }
 
 impl Pool {
-    pub fn new(channel: Arc<Channel>, readers: usize) -> Arc<Self> {
-        let (state, wake, done) = Default::default();
-        Arc::new(Pool { channel, readers: AtomicUsize::new(readers), state, wake, done })
+    pub fn new(channel: Arc<Channel>) -> Arc<Self> {
+        let (state, free, answered, watched) = Default::default();
+        let (wake, watch, done) = Default::default();
+        let readers = AtomicUsize::new(1);
+        Arc::new(Pool { channel, readers, free, answered, watched, state, wake, watch, done })
+    }
+
+    fn readers(&self) -> usize {
+        self.readers.load(Ordering::Relaxed)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -74,28 +91,17 @@ impl Pool {
     }
 
     pub fn start(self: &Arc<Self>, serve: &Arc<Serve>) {
-        for _ in 0..self.readers.load(Ordering::Acquire) {
-            self.spawn(serve);
+        self.spawn(serve);
+        let (pool, serve) = (self.clone(), serve.clone());
+        let watchman = thread::Builder::new().name("kibosh-watch".into());
+        if let Err(error) = watchman.spawn(move || pool.keep_watch(&serve)) {
+            log::error!("no watchman, so two slow requests may hold up all others: {error}");
         }
     }
 
     /// Runs a job on a thread that may wait.
     pub fn submit(self: &Arc<Self>, serve: &Arc<Serve>, job: Job) {
         self.state().jobs.push_back(job);
-        self.ensure_a_thread(serve);
-    }
-
-    /// Reads on while a reader has to wait within a request.
-    pub fn meanwhile<T>(self: &Arc<Self>, serve: &Arc<Serve>, wait: impl FnOnce() -> T) -> T {
-        self.readers.fetch_add(1, Ordering::AcqRel);
-        self.ensure_a_thread(serve);
-        let result = wait();
-        self.readers.fetch_sub(1, Ordering::AcqRel);
-        result
-    }
-
-    fn hand_on(self: &Arc<Self>, serve: &Arc<Serve>) {
-        self.state().reading -= 1;
         self.ensure_a_thread(serve);
     }
 
@@ -129,8 +135,9 @@ impl Pool {
             if state.stopping {
                 return Next::Stop;
             }
-            if state.reading < self.readers.load(Ordering::Acquire) {
-                state.reading += 1;
+            if state.serving < self.readers() || state.called {
+                state.called = false;
+                state.serving += 1;
                 return Next::Read;
             }
             state.idle += 1;
@@ -144,13 +151,14 @@ impl Pool {
             log::warn!("a thread has no umask of its own: {errno}");
         }
         sys::set_umask(0);
-        let mut buffer = vec![0u8; MAX_DATA + 4096];
-        let mut scratch = Vec::new();
+        let mut buffer = Aligned::new(BEFORE_DATA, MAX_DATA);
+        let mut scratch = Aligned::new(0, MAX_DATA);
+        let mut follower = Follower::default();
         loop {
             match self.next() {
                 Next::Stop => break,
-                Next::Run(job) => job(&mut Turn { pool: self, serve, reads: false, scratch: &mut scratch }),
-                Next::Read => self.read_until_handed_on(serve, &mut buffer, &mut scratch),
+                Next::Run(job) => job(&mut Turn { scratch: &mut scratch }),
+                Next::Read => self.read_while_needed(serve, buffer.room(), &mut scratch, &mut follower),
             }
         }
         self.state().threads -= 1;
@@ -158,29 +166,86 @@ impl Pool {
         self.wake.notify_all();
     }
 
-    fn read_until_handed_on(self: &Arc<Self>, serve: &Arc<Serve>, buffer: &mut [u8], scratch: &mut Vec<u8>) {
-        loop {
-            match self.channel.receive(buffer) {
+    fn read_while_needed(
+        &self,
+        serve: &Arc<Serve>,
+        buffer: &mut [u8],
+        scratch: &mut Aligned,
+        follower: &mut Follower,
+    ) {
+        while self.free.load(Ordering::Relaxed) < self.readers() {
+            self.free.fetch_add(1, Ordering::SeqCst);
+            let received = self.channel.receive(buffer);
+            if self.free.fetch_sub(1, Ordering::SeqCst) == 1 {
+                self.call_the_watchman();
+            }
+            match received {
                 Ok(Some(size)) => {
-                    let mut turn = Turn { pool: self, serve, reads: true, scratch };
-                    serve(&buffer[..size], &mut turn);
-                    if !turn.reads {
-                        return;
-                    }
+                    follower.called_by(request::caller(&buffer[..size]));
+                    serve(&buffer[..size], &mut Turn { scratch });
                 }
                 ended => {
                     if let Err(errno) = ended {
                         log::error!("reading requests failed: {errno}");
                     }
-                    let mut state = self.state();
-                    state.reading -= 1;
-                    state.stopping = true;
-                    drop(state);
-                    self.wake.notify_all();
-                    self.done.notify_all();
-                    return;
+                    self.stop();
+                    break;
                 }
             }
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        follower.free();
+        self.state().serving -= 1;
+    }
+
+    fn stop(&self) {
+        self.state().stopping = true;
+        self.wake.notify_all();
+        self.watch.notify_all();
+        self.done.notify_all();
+    }
+
+    fn call_the_watchman(&self) {
+        if !self.watched.swap(true, Ordering::SeqCst) {
+            drop(self.state());
+            self.watch.notify_one();
+        }
+    }
+
+    /// Adds a reader whenever none has been free for a while and nothing was answered meanwhile.
+    fn keep_watch(self: &Arc<Self>, serve: &Arc<Serve>) {
+        let mut quiet = 0;
+        let mut needed_at = Instant::now();
+        let mut state = self.state();
+        while !state.stopping {
+            if !self.watched.load(Ordering::SeqCst) {
+                state = self.watch.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let before = self.answered.load(Ordering::Relaxed);
+            let waited = self.watch.wait_timeout(state, HELD_UP);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let free = self.free.load(Ordering::SeqCst) > 0;
+            quiet = if free { quiet + 1 } else { 0 };
+            if !free && self.answered.load(Ordering::Relaxed) == before {
+                needed_at = Instant::now();
+                self.readers.store((self.readers() + 1).min(MOST_FREE), Ordering::Relaxed);
+                state.called = true;
+                drop(state);
+                self.ensure_a_thread(serve);
+                state = self.state();
+            } else if self.readers() > 1 && needed_at.elapsed() > KEPT {
+                self.readers.store(1, Ordering::Relaxed);
+            } else if quiet >= QUIET_LOOKS && self.readers() == 1 {
+                self.stop_watching();
+            }
+        }
+    }
+
+    fn stop_watching(&self) {
+        self.watched.store(false, Ordering::SeqCst);
+        if self.free.load(Ordering::SeqCst) == 0 {
+            self.watched.store(true, Ordering::SeqCst);
         }
     }
 

@@ -84,6 +84,11 @@ pub fn parse(bytes: &[u8]) -> Result<Request<'_>, BadRequest> {
     }
 }
 
+/// The thread that made a request, 0 if none is known.
+pub fn caller(bytes: &[u8]) -> u32 {
+    InHeader::read_from_prefix(bytes).map_or(0, |(head, _)| head.pid)
+}
+
 type Parsed<T> = Result<T, &'static str>;
 
 fn body<'a>(opcode: u32, args: &mut Args<'a>) -> Parsed<Option<Body<'a>>> {

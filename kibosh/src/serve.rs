@@ -11,6 +11,7 @@ use crate::channel::Channel;
 use crate::fs::{Fs, Mode, Settings};
 use crate::mount::{self, Options};
 use crate::nodes::Nodes;
+use crate::outside::{Outside, Place};
 use crate::pool::Pool;
 use crate::sys::{self, Errno};
 
@@ -38,11 +39,12 @@ pub fn serve(plan: Plan, ready: impl Fn() + Send + Sync + 'static) -> io::Result
     let target = sys::open(plan.target.as_os_str(), libc::O_PATH | libc::O_DIRECTORY)
         .map_err(|errno| told("target", &plan.target, errno))?;
     let stat = sys::stat(target.as_fd()).map_err(|errno| told("target", &plan.target, errno))?;
+    let outside = Outside::new(Place::of(&plan.target));
     let device = mount::mount(&plan.mountpoint, plan.target.as_os_str(), &plan.options)
         .map_err(|errno| told("mountpoint", &plan.mountpoint, errno))?;
     log::info!("{} mounted at {}, at most {limit} files", plan.target.display(), plan.mountpoint.display());
     let channel = Arc::new(Channel::new(device));
-    let pool = Pool::new(channel.clone(), readers());
+    let pool = Pool::new(channel.clone());
     let mode = if plan.coherent { Mode::Coherent } else { Mode::Fast };
     let settings = Settings {
         most_descriptors: limit,
@@ -51,7 +53,7 @@ pub fn serve(plan: Plan, ready: impl Fn() + Send + Sync + 'static) -> io::Result
         seed: plan.seed,
         mountpoint: plan.mountpoint.clone(),
     };
-    let fs = Fs::new(settings, channel, pool.clone(), Nodes::new(target, &stat), Box::new(ready));
+    let fs = Fs::new(settings, channel, pool.clone(), Nodes::new(target, &stat), outside, Box::new(ready));
     fs.start();
     let (ended, end) = sys::raw_socket_pair().map_err(raw)?;
     let waiting = pool.clone();
@@ -84,11 +86,6 @@ fn finish(fs: &Arc<Fs>, mountpoint: &Path, ended: &OwnedFd) -> io::Result<bool> 
     }
     fs.stop_timer();
     Ok(gone)
-}
-
-/// One reader keeps warm on its caller's CPU; only a large machine gains from more.
-fn readers() -> usize {
-    thread::available_parallelism().map_or(1, |cpus| (cpus.get() / 4).clamp(1, 4))
 }
 
 fn raw(errno: Errno) -> io::Error {

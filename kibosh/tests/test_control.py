@@ -198,3 +198,29 @@ def test_sigterm_writes_back_and_unmounts(make_mount: MakeMount) -> None:
     assert (fs.target / "file").read_bytes() == b"y" * 100_000
     with pytest.raises(OSError):
         os.close(file)
+
+
+def test_whoever_uses_the_target_past_the_mount_is_told_of(make_mount: MakeMount, tmp_path: Path) -> None:
+    target = tmp_path / "a target"
+    target.mkdir()
+    (target / "file").write_bytes(b"x" * 4096)
+    opens = "import os, sys\nfile = os.open(sys.argv[1], os.O_RDONLY)\n"
+    maps = "import mmap\nmapped = mmap.mmap(file, 4096, prot=mmap.PROT_READ)\nos.close(file)\n"
+    says = "print('held', flush=True)\nsys.stdin.readline()"
+
+    def holder(code: str, path: Path) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", opens + code + says, str(path)]
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None and child.stdout.readline() == "held\n"
+        return child
+
+    children = [holder("", target / "file"), holder(maps, target / "file")]
+    fs = make_mount(target)
+    children.append(holder("", fs.mountpoint / "file"))
+    past = {child.pid for child in children[:2]}
+    wait_until(lambda: {each["pid"] for each in fs.stats()["outside"]} == past, "the two are found")
+    log = tmp_path / "kibosh0.log"
+    wait_until(lambda: log.read_text().count(f"uses {target / 'file'} past the mount") == 2, "and logged")
+    for child in children:
+        child.communicate("\n", timeout=30)
+    wait_until(lambda: fs.stats()["outside"] == [], "they have gone")

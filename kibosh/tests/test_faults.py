@@ -272,6 +272,19 @@ def test_bandwidth_holds_back_what_is_too_much(warm: Warm) -> None:
     assert time.monotonic() - start >= 0.75
 
 
+def test_several_buffers_count_as_one_long_write(warm: Warm) -> None:
+    fs, _, file = warm
+    fs.set([kibosh.DiskFull(bytes=PAGE * 2)])
+    with fails_with(errno.ENOSPC):
+        os.pwritev(file, [b"b" * PAGE] * 3, PAGE * 4)
+    assert os.pwritev(file, [b"b" * PAGE] * 2, PAGE * 4) == PAGE * 2
+    fs.set([kibosh.Bandwidth(bytes_per_sec=PAGE * 10)])
+    start = time.monotonic()
+    os.preadv(file, [bytearray(PAGE)] * 4, 0)
+    os.pwritev(file, [b"c" * PAGE] * 4, 0)
+    assert time.monotonic() - start >= 0.75
+
+
 def test_a_full_disk_takes_what_fits_and_statfs_agrees(warm: Warm) -> None:
     fs, path, file = warm
     fs.set([kibosh.DiskFull(bytes=PAGE * 2)])

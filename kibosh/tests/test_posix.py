@@ -312,6 +312,24 @@ def test_direct_io(base: Path) -> None:
     assert (base / "file").read_bytes() == bytes(4096) + b"d" * 8192
 
 
+def test_direct_io_goes_past_the_targets_cache(base: Path, any_fs: kibosh.Mount) -> None:
+    """What a disk demands of it, such as whole sectors, is what the caller is told."""
+
+    def outcome(directory: Path) -> int:
+        try:
+            file = os.open(directory / "direct", os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+            with mmap.mmap(-1, 4096) as buffer:
+                return os.pwritev(file, [memoryview(buffer)[:100]], 0)
+        except OSError as error:
+            return -(error.errno or 0)
+        finally:
+            os.close(file)
+
+    beneath = any_fs.target / "beneath"
+    beneath.mkdir()
+    assert outcome(base) == outcome(beneath)
+
+
 def test_appending_by_several_at_once_loses_nothing(base: Path) -> None:
     code = "import os, sys\nfile = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)\n"
     code += "for number in range(200): os.write(file, b'0123456789abcde\\n')"

@@ -31,7 +31,8 @@ def test_fio_reads_back_what_it_wrote(any_fs: kibosh.Mount) -> None:
     for extra in (["--ioengine=psync"], ["--ioengine=mmap", "--bs=4k"], ["--ioengine=libaio", "--iodepth=8"]):
         name = extra[0].partition("=")[2]
         command = ["fio", f"--directory={any_fs.mountpoint}", f"--name={name}", *job, *extra]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+        aside = any_fs.target.parent  # fio leaves a file of its own where it is started
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=aside)
         assert done.returncode == 0, done.stdout + done.stderr
 
 

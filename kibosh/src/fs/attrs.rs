@@ -91,19 +91,7 @@ impl Fs {
             kill_suid_sgid(&node)?;
         }
         if has(fattr::ATIME | fattr::MTIME) {
-            let time = |set, now, sec: u64, nsec: u32| libc::timespec {
-                tv_sec: sec as i64,
-                tv_nsec: if has(now) {
-                    libc::UTIME_NOW
-                } else if has(set) {
-                    nsec.into()
-                } else {
-                    libc::UTIME_OMIT
-                },
-            };
-            let atime = time(fattr::ATIME, fattr::ATIME_NOW, arg.atime, arg.atimensec);
-            let mtime = time(fattr::MTIME, fattr::MTIME_NOW, arg.mtime, arg.mtimensec);
-            sys::utimens(node.fd(), &[atime, mtime])?;
+            set_times(&node, arg)?;
         }
         self.attr_out(&node)
     }
@@ -137,6 +125,30 @@ impl Fs {
             ..Default::default()
         })
     }
+}
+
+/// Sets times. The kernel also flushes them, after a rename for one, when they have not changed.
+fn set_times(node: &Node, arg: &abi::SetattrIn) -> Sys<()> {
+    let has = |bit: u32| arg.valid & bit != 0;
+    if has(fattr::CTIME) && !has(fattr::ATIME) && !has(fattr::MTIME_NOW) {
+        let stat = sys::stat(node.fd())?;
+        if (stat.st_mtime as u64, stat.st_mtime_nsec as u32) == (arg.mtime, arg.mtimensec) {
+            return Ok(());
+        }
+    }
+    let time = |set, now, sec: u64, nsec: u32| libc::timespec {
+        tv_sec: sec as i64,
+        tv_nsec: if has(now) {
+            libc::UTIME_NOW
+        } else if has(set) {
+            nsec.into()
+        } else {
+            libc::UTIME_OMIT
+        },
+    };
+    let atime = time(fattr::ATIME, fattr::ATIME_NOW, arg.atime, arg.atimensec);
+    let mtime = time(fattr::MTIME, fattr::MTIME_NOW, arg.mtime, arg.mtimensec);
+    sys::utimens(node.fd(), &[atime, mtime])
 }
 
 /// What write(2) by an unprivileged caller does to a file's set-id bits.

@@ -54,6 +54,9 @@ impl Fs {
     fn replace(&self, old: &FaultSet, new: FaultSet) {
         let added = difference(&new.faults, &old.faults);
         let removed = difference(&old.faults, &new.faults);
+        if !added.is_empty() {
+            self.outside.look();
+        }
         let mut touched = self.touched_by(&added);
         // What was written before a fault is not to be met by it.
         touched.iter().for_each(|node| self.channel.drop_pages(node.id));

@@ -178,6 +178,7 @@ impl Fs {
             "undoBytes": self.undo.usage().0,
             "undoFull": self.undo.usage().1,
             "boottimeMs": sys::boottime_ms(),
+            "outside": self.outside.holders(),
             "faults": set.faults.iter().map(counted).collect::<Vec<_>>(),
         })
     }

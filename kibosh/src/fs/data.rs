@@ -1,10 +1,12 @@
 //! Open files and their data.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::abi::{self, InHeader};
 use crate::fault::Mangle;
+use crate::nodes::{Key, Node};
 use crate::pool::{MAX_DATA, Turn};
 use crate::sys::{self, Errno, Sys};
 
@@ -15,8 +17,8 @@ use super::{Answer, Fs, control};
 impl Fs {
     /// The flags with which the target is opened for a caller's flags.
     ///
-    /// The kernel's cache has a say in where data goes: it does the appending, it reads what a page
-    /// written in part lacks, and it does not align its buffers for `O_DIRECT`.
+    /// The kernel's cache has a say in where data goes: it does the appending, and it reads what a page
+    /// written in part lacks.
     pub(super) fn target_flags(&self, flags: i32) -> i32 {
         let passed = flags & (libc::O_EXCL | libc::O_TRUNC | libc::O_NOATIME | libc::O_SYNC | libc::O_DSYNC);
         let access = flags & libc::O_ACCMODE;
@@ -24,34 +26,58 @@ impl Fs {
         passed | access
     }
 
-    pub(super) fn open(&self, head: &InHeader, arg: &abi::OpenIn, turn: &mut Turn) -> Sys<Answer> {
+    pub(super) fn open(&self, head: &InHeader, arg: &abi::OpenIn) -> Sys<Answer> {
         if let Some(file) = control::VirtualFile::of_node(head.nodeid) {
             return self.open_virtual(file);
         }
         let node = self.nodes.get(head.nodeid)?;
         let flags = self.target_flags(arg.flags as i32) & !libc::O_EXCL;
+        let reader = self.fast() && flags == libc::O_RDONLY;
+        let kept = if reader { node.take_reader() } else { None };
         if flags & libc::O_TRUNC != 0 {
             node.writes().truncated();
             self.before_change(&node, 0, u64::MAX)?;
         }
-        let fd = match self.patiently(|| sys::reopen(node.fd(), flags)) {
-            Err(Errno(libc::EACCES)) if flags & libc::O_ACCMODE == libc::O_RDWR => {
-                sys::reopen(node.fd(), flags & !libc::O_ACCMODE | (arg.flags as i32 & libc::O_ACCMODE))?
-            }
-            opened => opened?,
+        let fd = match kept {
+            Some(fd) => fd,
+            None => Arc::new(self.open_as_allowed(&node, flags, arg.flags as i32)?),
         };
         if arg.open_flags & abi::OPEN_KILL_SUIDGID != 0 {
             kill_suid_sgid(&node)?;
         }
         let gated = self.gated(&node);
         if gated {
-            turn.may_block();
             self.channel.forget_attributes(node.id);
         }
         let keep = self.fast() && !gated;
-        let fh = self.handles.add(Handle::File(File::new(node, fd, arg.flags as i32)));
+        let fh = self.handles.add(Handle::File(File::new(node, fd, arg.flags as i32, reader).with_direct()?));
         let open_flags = if keep { abi::FOPEN_KEEP_CACHE } else { 0 };
         Answer::of(&abi::OpenOut { fh, open_flags, backing_id: 0 })
+    }
+
+    /// Opens a file of the target for reading too, or else just as its caller asks.
+    fn open_as_allowed(&self, node: &Node, flags: i32, asked: i32) -> Sys<OwnedFd> {
+        match self.patiently(|| self.open_target(node, flags)) {
+            Err(Errno(libc::EACCES)) if flags & libc::O_ACCMODE == libc::O_RDWR => {
+                sys::reopen(node.fd(), flags & !libc::O_ACCMODE | (asked & libc::O_ACCMODE))
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens a file of the target. Where only the mount changes names, its name is the quick way; what
+    /// it stands for is looked at nevertheless.
+    fn open_target(&self, node: &Node, flags: i32) -> Sys<OwnedFd> {
+        if self.fast() && flags & libc::O_TRUNC == 0 {
+            let named = node.last_link().and_then(|(dir, name)| {
+                let fd = sys::open_at(dir.fd(), &name, flags | libc::O_NONBLOCK, 0).ok()?;
+                (Key::of(&sys::stat(fd.as_fd()).ok()?) == node.key).then_some(fd)
+            });
+            if let Some(fd) = named {
+                return Ok(fd);
+            }
+        }
+        sys::reopen(node.fd(), flags)
     }
 
     pub(super) fn read(&self, arg: &abi::ReadIn, mangle: Option<Mangle>, turn: &mut Turn) -> Sys<Answer> {
@@ -63,29 +89,17 @@ impl Fs {
             Handle::Directory(_) => return Err(Errno(libc::EISDIR)),
         };
         usable(file)?;
-        if turn.scratch.len() < size {
-            turn.scratch.resize(size, 0);
-        }
-        let found = match sys::pread_cached(file.fd(), &mut turn.scratch[..size], arg.offset) {
-            Ok(found) if found == size => found,
-            _ => {
-                turn.may_block();
-                sys::pread(file.fd(), &mut turn.scratch[..size], arg.offset)?
-            }
-        };
+        let room = &mut turn.scratch.room()[..size];
+        let asked_for_it = arg.flags as i32 & libc::O_DIRECT != 0;
+        let fd = file.uncached().filter(|_| asked_for_it).unwrap_or(file.fd());
+        let found = sys::pread(fd, room, arg.offset)?;
         if let Some(mangle) = mangle {
-            mangle.apply_to_read(arg.offset, &mut turn.scratch[..found]);
+            mangle.apply_to_read(arg.offset, &mut room[..found]);
         }
         Ok(Answer::Scratch(found))
     }
 
-    pub(super) fn write(
-        &self,
-        arg: &abi::WriteIn,
-        data: &[u8],
-        mangle: Option<Mangle>,
-        turn: &mut Turn,
-    ) -> Sys<Answer> {
+    pub(super) fn write(&self, arg: &abi::WriteIn, data: &[u8], mangle: Option<Mangle>) -> Sys<Answer> {
         let handle = self.handles.get(arg.fh)?;
         let file = match &*handle {
             Handle::File(file) => file,
@@ -96,10 +110,13 @@ impl Fs {
             Handle::Directory(_) => return Err(Errno(libc::EBADF)),
         };
         usable(file)?;
-        turn.may_block();
+        file.written.store(true, Ordering::Relaxed);
         self.before_change(&file.node, arg.offset, data.len() as u64)?;
         let written = match mangle {
-            None => sys::pwrite(file.fd(), data, arg.offset)?,
+            None => {
+                let from_cache = arg.write_flags & abi::WRITE_CACHE != 0;
+                sys::pwrite(file.uncached().filter(|_| !from_cache).unwrap_or(file.fd()), data, arg.offset)?
+            }
             Some(mangle) => write_mangled(file, data, arg.offset, &mangle)?,
         };
         if arg.write_flags & abi::WRITE_KILL_SUIDGID != 0 {
@@ -108,11 +125,12 @@ impl Fs {
         Answer::of(&abi::WriteOut { size: written as u32, padding: 0 })
     }
 
-    pub(super) fn flush(&self, arg: &abi::FlushIn, turn: &mut Turn) -> Sys<Answer> {
+    pub(super) fn flush(&self, arg: &abi::FlushIn) -> Sys<Answer> {
         match &*self.handles.get(arg.fh)? {
-            Handle::File(file) if file.writable() => sys::close_duplicate(file.fd())?,
+            Handle::File(file) if file.written.swap(false, Ordering::Relaxed) => {
+                sys::close_duplicate(file.fd())?;
+            }
             Handle::Control(control) => {
-                turn.may_block();
                 self.commit(control)?;
             }
             _ => {}
@@ -120,9 +138,8 @@ impl Fs {
         Ok(Answer::Done)
     }
 
-    pub(super) fn fsync(&self, arg: &abi::FsyncIn, turn: &mut Turn) -> Sys<Answer> {
+    pub(super) fn fsync(&self, arg: &abi::FsyncIn) -> Sys<Answer> {
         let handle = self.handles.get(arg.fh)?;
-        turn.may_block();
         match &*handle {
             Handle::File(file) => {
                 usable(file)?;
@@ -140,19 +157,17 @@ impl Fs {
         Ok(Answer::Done)
     }
 
-    pub(super) fn fallocate(&self, arg: &abi::FallocateIn, turn: &mut Turn) -> Sys<Answer> {
+    pub(super) fn fallocate(&self, arg: &abi::FallocateIn) -> Sys<Answer> {
         self.with_file(arg.fh, |file| {
-            turn.may_block();
             self.before_change(&file.node, arg.offset, arg.length)?;
             sys::fallocate(file.fd(), arg.mode, arg.offset, arg.length).map(|()| Answer::Done)
         })
     }
 
     /// Where data and holes are. What the kernel has not written back yet would look like a hole.
-    pub(super) fn lseek(&self, arg: &abi::LseekIn, turn: &mut Turn) -> Sys<Answer> {
+    pub(super) fn lseek(&self, arg: &abi::LseekIn) -> Sys<Answer> {
         self.with_file(arg.fh, |file| {
             if self.fast() {
-                turn.may_block();
                 self.channel.drop_pages(file.node.id);
             }
             let offset = sys::lseek(file.fd(), arg.offset, arg.whence)?;
@@ -160,17 +175,11 @@ impl Fs {
         })
     }
 
-    pub(super) fn copy_file_range(
-        &self,
-        arg: &abi::CopyFileRangeIn,
-        wide: bool,
-        turn: &mut Turn,
-    ) -> Sys<Answer> {
+    pub(super) fn copy_file_range(&self, arg: &abi::CopyFileRangeIn, wide: bool) -> Sys<Answer> {
         let to = self.handles.get(arg.fh_out)?;
         let Handle::File(to) = &*to else { return Err(Errno(libc::EOPNOTSUPP)) };
         usable(to)?;
         self.with_file(arg.fh_in, |from| {
-            turn.may_block();
             let length = arg.len.min(1 << 30) as usize;
             self.before_change(&to.node, arg.off_out, length as u64)?;
             let copied = sys::copy_file_range(from.fd(), arg.off_in, to.fd(), arg.off_out, length)?;

@@ -7,7 +7,7 @@ use std::sync::PoisonError;
 use zerocopy::IntoBytes;
 
 use crate::abi::{self, InHeader};
-use crate::pool::{MAX_DATA, Turn};
+use crate::pool::MAX_DATA;
 use crate::sys::{self, DirEntry, Errno, Sys};
 use crate::undo;
 
@@ -24,13 +24,7 @@ impl Fs {
         Answer::of(&abi::OpenOut { fh, open_flags, backing_id: 0 })
     }
 
-    pub(super) fn readdir(
-        &self,
-        head: &InHeader,
-        arg: &abi::ReadIn,
-        plus: bool,
-        turn: &mut Turn,
-    ) -> Sys<Answer> {
+    pub(super) fn readdir(&self, arg: &abi::ReadIn, plus: bool) -> Sys<Answer> {
         let handle = self.handles.get(arg.fh)?;
         let Handle::Directory(directory) = &*handle else { return Err(Errno(libc::EBADF)) };
         let mut stream = directory.stream.lock().unwrap_or_else(PoisonError::into_inner);
@@ -39,21 +33,20 @@ impl Fs {
             *stream = DirStream { at: arg.offset as i64, ..Default::default() };
         }
         let room = (arg.size as usize).min(MAX_DATA);
-        turn.scratch.clear();
+        let mut out = Vec::new();
         loop {
             if stream.ahead.is_empty() {
                 stream.ahead = sys::read_dir(directory.fd())?.into();
             }
             let Some(entry) = stream.ahead.front() else { break };
             let hidden = undo::is_hidden(OsStr::from_bytes(&entry.name));
-            if !hidden && !self.append_entry(turn.scratch, room, directory, entry, plus) {
+            if !hidden && !self.append_entry(&mut out, room, directory, entry, plus) {
                 break;
             }
             stream.at = entry.next;
             stream.ahead.pop_front();
         }
-        log::trace!("directory {}: {} bytes", head.nodeid, turn.scratch.len());
-        Ok(Answer::Scratch(turn.scratch.len()))
+        Ok(Answer::Bytes(out))
     }
 
     /// Adds an entry if there is room for it.
@@ -97,10 +90,9 @@ impl Fs {
         }
     }
 
-    pub(super) fn fsyncdir(&self, arg: &abi::FsyncIn, turn: &mut Turn) -> Sys<Answer> {
+    pub(super) fn fsyncdir(&self, arg: &abi::FsyncIn) -> Sys<Answer> {
         let handle = self.handles.get(arg.fh)?;
         let Handle::Directory(directory) = &*handle else { return Err(Errno(libc::EBADF)) };
-        turn.may_block();
         sys::fsync(directory.fd(), arg.fsync_flags & abi::FSYNC_FDATASYNC != 0)?;
         self.undo.directory_synced(&directory.node);
         Ok(Answer::Done)

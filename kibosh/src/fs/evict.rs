@@ -17,9 +17,10 @@ use super::Fs;
 const CHECK_EVERY: u64 = 64;
 
 impl Fs {
-    /// Known files that may be there before the oldest have to go; half is left for open ones.
+    /// Known files that may be there before the oldest have to go. Each may hold a second descriptor,
+    /// see `Node::take_reader`, and a third is left for open ones.
     fn crowd(&self) -> usize {
-        (self.settings.most_descriptors / 2) as usize
+        (self.settings.most_descriptors / 3) as usize
     }
 
     /// After a new file has become known.
@@ -56,13 +57,6 @@ impl Fs {
 
     /// Tries again for up to a second what failed for want of a descriptor.
     pub(super) fn patiently<T>(&self, mut open: impl FnMut() -> Sys<T>) -> Sys<T> {
-        match (open(), self.serve.get()) {
-            (Err(Errno(libc::EMFILE)), Some(serve)) => self.pool.meanwhile(serve, || self.again(open)),
-            (result, _) => result,
-        }
-    }
-
-    fn again<T>(&self, mut open: impl FnMut() -> Sys<T>) -> Sys<T> {
         for _ in 0..100 {
             match open() {
                 Err(Errno(libc::EMFILE)) => {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::nodes::Node;
-use crate::sys::{DirEntry, Errno, Sys};
+use crate::sys::{self, DirEntry, Errno, Sys};
 
 use super::control::ControlHandle;
 
@@ -18,11 +18,17 @@ pub enum Handle {
 
 pub struct File {
     pub node: Arc<Node>,
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
+    /// The same past the target's page cache, where its owner asked for `O_DIRECT`.
+    direct: Option<OwnedFd>,
     /// The flags it was opened with, as its owner gave them.
     pub flags: i32,
+    /// Written to since close(2) was last asked about.
+    pub written: AtomicBool,
     /// It was open when unsynced writes were lost: every use is an error from then on.
     pub lost: AtomicBool,
+    /// The descriptor serves whoever opens the file next.
+    reader: bool,
 }
 
 pub struct Directory {
@@ -39,9 +45,25 @@ pub struct DirStream {
 }
 
 impl File {
-    pub fn new(node: Arc<Node>, fd: OwnedFd, flags: i32) -> Self {
+    /// `reader`: opened for nothing but reading, as others may open it after.
+    pub fn new(node: Arc<Node>, fd: Arc<OwnedFd>, flags: i32, reader: bool) -> Self {
         node.opened();
-        File { node, fd, flags, lost: AtomicBool::new(false) }
+        let (written, lost) = Default::default();
+        File { node, fd, direct: None, flags, written, lost, reader }
+    }
+
+    /// Opens it past the page cache too, if its owner asked for that. EINVAL where the target cannot.
+    pub fn with_direct(mut self) -> Sys<Self> {
+        if self.flags & libc::O_DIRECT != 0 {
+            let access = sys::access_mode(self.fd())?;
+            self.direct = Some(sys::reopen(self.fd(), access | libc::O_DIRECT)?);
+        }
+        Ok(self)
+    }
+
+    /// The descriptor for data that the kernel's cache has no part in.
+    pub fn uncached(&self) -> Option<BorrowedFd<'_>> {
+        self.direct.as_ref().map(AsFd::as_fd)
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
@@ -59,6 +81,9 @@ impl File {
 
 impl Drop for File {
     fn drop(&mut self) {
+        if self.reader {
+            self.node.keep_reader(self.fd.clone());
+        }
         self.node.closed();
     }
 }

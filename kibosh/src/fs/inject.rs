@@ -1,21 +1,20 @@
 //! Where faults meet requests.
 //!
-//! Most operations are one request, and its answer is the fault. Reads and writes are decided once
-//! for each system call: at the gate where there is one (see `gate`), else as their data passes.
+//! Most operations are one request, and its answer is the fault. Reads and writes are more, see
+//! `inject_data`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::abi::{self, InHeader, fattr, op};
 use crate::fault::{self, Action, Call, Caller, Effect, Fault, Fired, Mangle, Operation, Operations};
-use crate::gate::{self, Access};
 use crate::nodes::Node;
 use crate::pool::{Job, Turn};
 use crate::request::{Body, Request};
 use crate::sys;
 use crate::timer::{Due, Parked, Wakeup};
 
-use super::handles::{File, Handle};
+use super::handles::Handle;
 use super::{Fs, control};
 
 pub enum Verdict {
@@ -26,8 +25,7 @@ pub enum Verdict {
     Hold(Duration, Arc<Fault>),
 }
 
-const PROCEED: Verdict = Verdict::Proceed(None);
-const DATA: Operations = Operations::of(&[Operation::Read, Operation::Write, Operation::Lseek]);
+pub(super) const PROCEED: Verdict = Verdict::Proceed(None);
 /// Operations that the kernel would answer from its cache.
 const CACHED: Operations = Operations::of(&[
     Operation::Read,
@@ -38,11 +36,11 @@ const CACHED: Operations = Operations::of(&[
     Operation::Readlink,
 ]);
 /// A write decided at the gate is copied to the cache right after; then it can be shown.
-const SHOW_AFTER: Duration = Duration::from_millis(1);
+pub(super) const SHOW_AFTER: Duration = Duration::from_millis(1);
 /// How often it is looked for, each time after twice as long.
 const SHOW_TRIES: u32 = 8;
 
-type Faults = Arc<[Arc<Fault>]>;
+pub(super) type Faults = Arc<[Arc<Fault>]>;
 
 impl Fs {
     /// Whether the kernel must ask about a file each time it is used.
@@ -73,30 +71,28 @@ impl Fs {
     }
 
     /// What the faults in force do to a request. One `held` back has met its fault already.
-    pub(super) fn inject(&self, request: &Request, turn: &mut Turn, held: bool) -> Verdict {
+    pub(super) fn inject(&self, request: &Request, held: bool) -> Verdict {
         let head = &request.head;
         let exempt = || control::VirtualFile::of_node(head.nodeid).is_some() || self.is_own(head.pid);
         if !self.engine.armed() || held || exempt() {
             return PROCEED;
         }
         match &request.body {
-            Body::Getattr(arg) if arg.getattr_flags & abi::GETATTR_FH != 0 => {
-                self.at_gate(head, arg.fh, turn)
-            }
+            Body::Getattr(arg) if arg.getattr_flags & abi::GETATTR_FH != 0 => self.at_gate(head, arg.fh),
             Body::Read(arg) => match self.handles.get(arg.fh).as_deref() {
-                Ok(Handle::File(file)) => self.at_read(head, file, (arg.offset, arg.size.into()), turn),
+                Ok(Handle::File(file)) => self.at_read(head, file, (arg.offset, arg.size.into())),
                 _ => PROCEED,
             },
             Body::Write { arg, .. } => match self.handles.get(arg.fh).as_deref() {
-                Ok(Handle::File(file)) => self.at_write(head, file, (arg.offset, arg.size.into()), turn),
+                Ok(Handle::File(file)) => self.at_write(head, file, (arg.offset, arg.size.into())),
                 _ => PROCEED,
             },
-            Body::CopyFileRange { arg, .. } => self.at_copy(head, arg, turn),
-            _ => self.at_operation(request, turn),
+            Body::CopyFileRange { arg, .. } => self.at_copy(head, arg),
+            _ => self.at_operation(request),
         }
     }
 
-    fn at_operation(&self, request: &Request, turn: &mut Turn) -> Verdict {
+    fn at_operation(&self, request: &Request) -> Verdict {
         let Some(operation) = operation_of(&request.body) else { return PROCEED };
         if !self.engine.armed_for(operation) {
             return PROCEED;
@@ -114,7 +110,7 @@ impl Fs {
         match self.decide(head, operation, node.as_deref(), span, growth, &faults) {
             Some(fired) => {
                 self.sync_was_failed(node.as_deref(), &fired);
-                self.carry_out(fired, head, turn)
+                self.carry_out(fired, head)
             }
             None => PROCEED,
         }
@@ -146,7 +142,7 @@ impl Fs {
         self.engine.matching(&paths)
     }
 
-    fn decide(
+    pub(super) fn decide(
         &self,
         head: &InHeader,
         operation: Operation,
@@ -161,7 +157,7 @@ impl Fs {
     }
 
     /// Does what a fault does besides, and says how its call goes on.
-    fn carry_out(&self, fired: Fired, head: &InHeader, turn: &mut Turn) -> Verdict {
+    pub(super) fn carry_out(&self, fired: Fired, head: &InHeader) -> Verdict {
         let then = fired.fault.spec.then;
         if then.kill {
             let caller = Caller { uid: head.uid, thread: head.pid };
@@ -172,7 +168,6 @@ impl Fs {
             }
         }
         if then.lose_unsynced {
-            turn.may_block();
             self.lose_unsynced_within(head.opcode);
         }
         log::info!(
@@ -203,168 +198,6 @@ impl Fs {
         }
     }
 
-    /// The kernel asks about an open file before a system call on it.
-    fn at_gate(&self, head: &InHeader, fh: u64, turn: &mut Turn) -> Verdict {
-        let Ok(handle) = self.handles.get(fh) else { return PROCEED };
-        let Handle::File(file) = &*handle else { return PROCEED };
-        let node = &file.node;
-        let faults = node.faults(&self.engine);
-        if !faults.iter().any(|fault| fault.spec.select.operations.meets(DATA)) {
-            return PROCEED;
-        }
-        self.show_writes(node, turn);
-        let size = if file.appends() { size_of(node) } else { 0 };
-        let access = match gate::access(head.pid, file.appends(), size) {
-            Access::Unknown | Access::Fault if !file.writable() => Access::Read(None),
-            Access::Unknown | Access::Fault if file.flags & libc::O_ACCMODE == libc::O_WRONLY => {
-                Access::Write(None)
-            }
-            Access::Copy => Access::Write(None),
-            access => access,
-        };
-        match access {
-            Access::Read(span) => self.gate_read(head, node, span, &faults, turn),
-            Access::Write(span) if self.fast() => self.gate_write(head, node, span, &faults, turn),
-            Access::Write(_) => PROCEED,
-            Access::Other | Access::Copy => {
-                match self.decide(head, Operation::Lseek, Some(node), None, 0, &faults) {
-                    Some(fired) => self.carry_out(fired, head, turn),
-                    None => PROCEED,
-                }
-            }
-            Access::Unknown | Access::Fault => match self.gate_write(head, node, None, &faults, turn) {
-                Verdict::Proceed(_) => self.gate_read(head, node, None, &faults, turn),
-                verdict => verdict,
-            },
-        }
-    }
-
-    fn gate_read(
-        &self,
-        head: &InHeader,
-        node: &Node,
-        span: Option<(u64, u64)>,
-        faults: &Faults,
-        turn: &mut Turn,
-    ) -> Verdict {
-        let epoch = self.engine.epoch();
-        let fired = self.decide(head, Operation::Read, Some(node), span, 0, faults);
-        let verdict = fired.map_or(PROCEED, |fired| self.carry_out(fired, head, turn));
-        match verdict {
-            Verdict::Proceed(Some(mangle)) => {
-                node.writes().plan_read(epoch, head.pid, Some(mangle));
-                turn.may_block();
-                self.channel.drop_pages(node.id);
-                PROCEED
-            }
-            verdict => {
-                node.writes().plan_read(epoch, head.pid, None);
-                verdict
-            }
-        }
-    }
-
-    fn gate_write(
-        &self,
-        head: &InHeader,
-        node: &Node,
-        span: Option<(u64, u64)>,
-        faults: &Faults,
-        turn: &mut Turn,
-    ) -> Verdict {
-        let epoch = self.engine.epoch();
-        let growth = node.writes().growth(epoch, span, size_of(node));
-        let fired = self.decide(head, Operation::Write, Some(node), span, growth, faults);
-        match fired.map_or(PROCEED, |fired| self.carry_out(fired, head, turn)) {
-            Verdict::Proceed(mangle) => {
-                if mangle.is_some() {
-                    self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id, 0));
-                }
-                node.writes().plan(epoch, span, mangle);
-                PROCEED
-            }
-            Verdict::Hold(delay, fault) => {
-                node.writes().plan(epoch, span, None);
-                Verdict::Hold(delay, fault)
-            }
-            verdict => verdict,
-        }
-    }
-
-    fn at_read(&self, head: &InHeader, file: &File, span: (u64, u64), turn: &mut Turn) -> Verdict {
-        let node = &file.node;
-        let faults = node.faults(&self.engine);
-        if !faults.iter().any(|fault| fault.spec.select.operations.has(Operation::Read)) {
-            return PROCEED;
-        }
-        match gate::access(head.pid, false, 0) {
-            Access::Read(_) => {
-                let decided = node.writes().decided_read(self.engine.epoch(), head.pid);
-                if let Some(mangle) = decided {
-                    return Verdict::Proceed(mangle);
-                }
-            }
-            // The kernel reads the rest of a page of which a part is being written.
-            Access::Write(_) if file.writable() => return PROCEED,
-            _ => {}
-        }
-        // What a mapping or a splice has read must be asked for again at its next use.
-        self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id, 0));
-        node.writes().hide();
-        match self.decide(head, Operation::Read, Some(node), Some(span), 0, &faults) {
-            Some(fired) => self.carry_out(fired, head, turn),
-            None => PROCEED,
-        }
-    }
-
-    fn at_write(&self, head: &InHeader, file: &File, span: (u64, u64), turn: &mut Turn) -> Verdict {
-        let node = &file.node;
-        let faults = node.faults(&self.engine);
-        if !faults.iter().any(|fault| fault.spec.select.operations.has(Operation::Write)) {
-            return PROCEED;
-        }
-        let decided = node.writes().decided(self.engine.epoch(), span.0, span.1);
-        if let Some(mangle) = decided.filter(|_| self.fast()) {
-            return Verdict::Proceed(mangle);
-        }
-        let growth = (span.0 + span.1).saturating_sub(size_of(node));
-        let fired = self.decide(head, Operation::Write, Some(node), Some(span), growth, &faults);
-        let verdict = fired.map_or(PROCEED, |fired| self.carry_out(fired, head, turn));
-        if let Verdict::Proceed(Some(_)) = verdict {
-            node.writes().hide();
-            self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id, 0));
-        }
-        verdict
-    }
-
-    fn at_copy(&self, head: &InHeader, arg: &abi::CopyFileRangeIn, turn: &mut Turn) -> Verdict {
-        let ends = [(Operation::Read, arg.fh_in, arg.off_in), (Operation::Write, arg.fh_out, arg.off_out)];
-        for (operation, fh, offset) in ends {
-            let Ok(handle) = self.handles.get(fh) else { continue };
-            let Handle::File(file) = &*handle else { continue };
-            let faults = file.node.faults(&self.engine);
-            let growth = (offset + arg.len).saturating_sub(size_of(&file.node));
-            let span = Some((offset, arg.len));
-            let Some(fired) = self.decide(head, operation, Some(&file.node), span, growth, &faults) else {
-                continue;
-            };
-            match self.carry_out(fired, head, turn) {
-                // The data does not pass through here; the caller falls back to reading and writing it.
-                Verdict::Proceed(Some(_)) => return Verdict::Fail(libc::EOPNOTSUPP),
-                verdict => return verdict,
-            }
-        }
-        PROCEED
-    }
-
-    /// Makes what faults did to written data visible through the mount.
-    pub(super) fn show_writes(&self, node: &Node, turn: &mut Turn) {
-        if node.writes().take_hidden() {
-            turn.may_block();
-            self.channel.drop_pages(node.id);
-        }
-    }
-
     /// Puts a request aside. Where that is impossible it is served at once.
     pub(super) fn hold(
         &self,
@@ -389,9 +222,9 @@ impl Fs {
             Due::Serve(parked) => Box::new(move |turn| fs.serve(&parked.bytes, turn, true)),
             Due::Wakeup(Wakeup::LoseUnsynced(at)) => Box::new(move |_| fs.lose_unsynced_at(at)),
             Due::Wakeup(Wakeup::FaultsExpire) => Box::new(move |_| fs.expire_faults()),
-            Due::Wakeup(Wakeup::ShowWrites(id, tries)) => Box::new(move |turn| {
+            Due::Wakeup(Wakeup::ShowWrites(id, tries)) => Box::new(move |_| {
                 let Ok(node) = fs.nodes.get(id) else { return };
-                fs.show_writes(&node, turn);
+                fs.show_writes(&node);
                 if node.writes().expects_data() && tries < SHOW_TRIES {
                     fs.timer.wake_after(SHOW_AFTER * (2 << tries), Wakeup::ShowWrites(id, tries + 1));
                 }
@@ -403,7 +236,7 @@ impl Fs {
     }
 }
 
-fn size_of(node: &Node) -> u64 {
+pub(super) fn size_of(node: &Node) -> u64 {
     sys::stat(node.fd()).map_or(0, |stat| stat.st_size as u64)
 }
 

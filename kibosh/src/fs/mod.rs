@@ -8,6 +8,7 @@ mod dirs;
 mod evict;
 mod handles;
 mod inject;
+mod inject_data;
 mod lose;
 mod names;
 pub mod writes;
@@ -26,6 +27,7 @@ use crate::abi::{self, init};
 use crate::channel::Channel;
 use crate::fault::Engine;
 use crate::nodes::{Node, Nodes};
+use crate::outside::Outside;
 use crate::pool::{Job, MAX_DATA, Pool, Serve, Turn};
 use crate::request::{self, Body, Request};
 use crate::sys::{self, Errno, Sys};
@@ -75,6 +77,7 @@ pub struct Fs {
     evicting: AtomicU32,
     /// Threads of ours that use the mount themselves; no fault is meant for them.
     own_threads: Mutex<Vec<u32>>,
+    outside: Arc<Outside>,
     ready: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -103,6 +106,7 @@ impl Fs {
         channel: Arc<Channel>,
         pool: Arc<Pool>,
         nodes: Nodes,
+        outside: Arc<Outside>,
         ready: Box<dyn Fn() + Send + Sync>,
     ) -> Arc<Self> {
         let engine = Engine::new(settings.seed);
@@ -122,6 +126,7 @@ impl Fs {
             served: AtomicU64::new(0),
             evicting: AtomicU32::new(0),
             own_threads: Mutex::default(),
+            outside,
             ready,
         });
         let handler = fs.clone();
@@ -135,6 +140,7 @@ impl Fs {
         if let Some(serve) = self.serve.get() {
             self.pool.start(serve);
         }
+        self.outside.look();
         let fs = self.clone();
         let timer = std::thread::Builder::new().name("kibosh-timer".into());
         if let Err(error) = timer.spawn(move || fs.timer.run(|due| fs.due(due))) {
@@ -184,7 +190,7 @@ impl Fs {
         self.served.fetch_add(1, Ordering::Relaxed);
         let unique = request.head.unique;
         log::debug!("{:?}", request.head);
-        let mangle = match self.inject(&request, turn, held) {
+        let mangle = match self.inject(&request, held) {
             Verdict::Proceed(mangle) => mangle,
             Verdict::Fail(errno) => return self.channel.reply_error(unique, errno),
             Verdict::Hold(delay, fault) => return self.hold(&request, bytes, delay, fault, turn),
@@ -192,7 +198,7 @@ impl Fs {
         match self.run(&request, mangle, turn) {
             Ok(Answer::Done) => self.channel.reply(unique, &[]),
             Ok(Answer::Bytes(bytes)) => self.channel.reply(unique, &bytes),
-            Ok(Answer::Scratch(size)) => self.channel.reply(unique, &turn.scratch[..size]),
+            Ok(Answer::Scratch(size)) => self.channel.reply(unique, &turn.scratch.room()[..size]),
             Ok(Answer::Silence) => {}
             Err(errno) => self.channel.reply_error(unique, errno.0),
         }
@@ -227,8 +233,8 @@ impl Fs {
             Body::Mkdir { arg, name } => self.mkdir(head, arg, name),
             Body::Unlink { name } => self.unlink(head, name, 0),
             Body::Rmdir { name } => self.unlink(head, name, libc::AT_REMOVEDIR),
-            Body::Rename { newdir, flags, from, to } => self.rename(head, from, *newdir, to, *flags, turn),
-            Body::Link { oldnode, name } => self.link(head, *oldnode, name, turn),
+            Body::Rename { newdir, flags, from, to } => self.rename(head, from, *newdir, to, *flags),
+            Body::Link { oldnode, name } => self.link(head, *oldnode, name),
             _ => self.run_on_open(request, mangle, turn),
         }
     }
@@ -241,25 +247,22 @@ impl Fs {
     ) -> Sys<Answer> {
         let head = &request.head;
         match &request.body {
-            Body::Open(arg) => self.open(head, arg, turn),
+            Body::Open(arg) => self.open(head, arg),
             Body::Create { arg, name } => self.create(head, arg, name),
             Body::Tmpfile { arg } => self.tmpfile(head, arg),
             Body::Read(arg) => self.read(arg, mangle, turn),
-            Body::Write { arg, data } => self.write(arg, data, mangle, turn),
-            Body::Flush(arg) => self.flush(arg, turn),
-            Body::Fsync(arg) => self.fsync(arg, turn),
+            Body::Write { arg, data } => self.write(arg, data, mangle),
+            Body::Flush(arg) => self.flush(arg),
+            Body::Fsync(arg) => self.fsync(arg),
             Body::Release(arg) | Body::Releasedir(arg) => self.release(arg.fh),
             Body::Opendir(_) => self.opendir(head),
-            Body::Readdir { arg, plus } => self.readdir(head, arg, *plus, turn),
-            Body::Fsyncdir(arg) => self.fsyncdir(arg, turn),
-            Body::Fallocate(arg) => self.fallocate(arg, turn),
-            Body::Lseek(arg) => self.lseek(arg, turn),
-            Body::CopyFileRange { arg, wide } => self.copy_file_range(arg, *wide, turn),
-            Body::Syncfs => {
-                turn.may_block();
-                sys::syncfs(sys::reopen(self.nodes.root().fd(), libc::O_RDONLY)?.as_fd())
-                    .map(|()| Answer::Done)
-            }
+            Body::Readdir { arg, plus } => self.readdir(arg, *plus),
+            Body::Fsyncdir(arg) => self.fsyncdir(arg),
+            Body::Fallocate(arg) => self.fallocate(arg),
+            Body::Lseek(arg) => self.lseek(arg),
+            Body::CopyFileRange { arg, wide } => self.copy_file_range(arg, *wide),
+            Body::Syncfs => sys::syncfs(sys::reopen(self.nodes.root().fd(), libc::O_RDONLY)?.as_fd())
+                .map(|()| Answer::Done),
             Body::Setxattr { arg, name, value } => self.setxattr(head, arg, name, value),
             Body::Getxattr { size, name } => self.getxattr(head, name, *size),
             Body::Listxattr { size } => self.listxattr(head, *size),

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::abi::{self, InHeader, ROOT_ID};
 use crate::nodes::{Key, Node};
-use crate::pool::Turn;
 use crate::sys::{self, ActingAs, Errno, Sys};
 use crate::undo;
 
@@ -34,15 +33,27 @@ impl Fs {
     /// The node a name stands for. The kernel will know it once more.
     pub(super) fn find(&self, parent: &Arc<Node>, name: &OsStr) -> Sys<(Arc<Node>, libc::stat)> {
         let fd = self.patiently(|| sys::open_at(parent.fd(), name, libc::O_PATH, 0))?;
-        self.adopt(fd, parent, name)
+        let stat = sys::stat(fd.as_fd())?;
+        Ok((self.adopt(fd, &stat, parent, name), stat))
     }
 
-    fn adopt(&self, fd: OwnedFd, parent: &Arc<Node>, name: &OsStr) -> Sys<(Arc<Node>, libc::stat)> {
-        let stat = sys::stat(fd.as_fd())?;
-        let node = self.nodes.adopt(fd, &stat);
+    fn adopt(&self, fd: OwnedFd, stat: &libc::stat, parent: &Arc<Node>, name: &OsStr) -> Arc<Node> {
+        let node = self.nodes.adopt(fd, stat);
         node.add_name(parent, name);
         self.evict_if_crowded(node.id);
-        Ok((node, stat))
+        node
+    }
+
+    /// The node of a file just made and open. Its name is the quick way to it; should it stand for
+    /// another file already, the open one is meant.
+    fn adopt_created(&self, fd: &OwnedFd, dir: &Arc<Node>, name: &OsStr) -> Sys<(Arc<Node>, libc::stat)> {
+        let stat = sys::stat(fd.as_fd())?;
+        let named = sys::open_at(dir.fd(), name, libc::O_PATH, 0)?;
+        if Key::of(&sys::stat(named.as_fd())?) == Key::of(&stat) {
+            return Ok((self.adopt(named, &stat, dir, name), stat));
+        }
+        let path = sys::reopen(fd.as_fd(), libc::O_PATH)?;
+        Ok((self.adopt(path, &stat, dir, name), stat))
     }
 
     pub(super) fn entry(&self, node: &Node, stat: &libc::stat) -> abi::EntryOut {
@@ -96,7 +107,7 @@ impl Fs {
         let acting = ActingAs::new(head.uid, head.gid);
         let fd = with_umask(arg.umask, || sys::open_at(parent.fd(), name, flags, arg.mode))?;
         drop(acting);
-        let (node, stat) = self.adopt(sys::reopen(fd.as_fd(), libc::O_PATH)?, &parent, name)?;
+        let (node, stat) = self.adopt_created(&fd, &parent, name)?;
         if !was_there {
             self.name_made(&parent, name, &node, true);
         }
@@ -122,7 +133,7 @@ impl Fs {
         arg: &abi::CreateIn,
     ) -> Sys<Answer> {
         let entry = self.entry(&node, stat);
-        let file = handles::File::new(node, fd, arg.flags as i32);
+        let file = handles::File::new(node, Arc::new(fd), arg.flags as i32, false).with_direct()?;
         let fh = self.handles.add(handles::Handle::File(file));
         let open = abi::OpenOut { fh, open_flags: abi::FOPEN_KEEP_CACHE, backing_id: 0 };
         let mut out = Vec::with_capacity(size_of_val(&entry) + size_of_val(&open));
@@ -131,12 +142,12 @@ impl Fs {
         Ok(Answer::Bytes(out))
     }
 
-    pub(super) fn link(&self, head: &InHeader, oldnode: u64, name: &OsStr, turn: &mut Turn) -> Sys<Answer> {
+    pub(super) fn link(&self, head: &InHeader, oldnode: u64, name: &OsStr) -> Sys<Answer> {
         let parent = self.parent(head.nodeid, name)?;
         let node = self.nodes.get(oldnode)?;
         sys::link_fd(node.fd(), parent.fd(), name)?;
         let made = self.made(head, name, false);
-        self.renamed(&node, turn);
+        self.renamed(&node);
         made
     }
 
@@ -157,12 +168,12 @@ impl Fs {
         newdir: u64,
         to: &OsStr,
         flags: u32,
-        turn: &mut Turn,
     ) -> Sys<Answer> {
         let (parent, newparent) = (self.parent(head.nodeid, from)?, self.parent(newdir, to)?);
-        let (moved, replaced) = (self.known(&parent, from), self.known(&newparent, to));
-        let replaces = sys::stat_at(newparent.fd(), to).is_ok();
-        self.move_name((&parent, from), (&newparent, to), flags, replaces)?;
+        let there = sys::stat_at(newparent.fd(), to).ok();
+        let (moved, replaced) =
+            (self.known(&parent, from), there.and_then(|stat| self.nodes.find(Key::of(&stat))));
+        self.move_name((&parent, from), (&newparent, to), flags, there.is_some())?;
         let exchanged = flags & libc::RENAME_EXCHANGE != 0;
         if let Some(node) = &replaced {
             if exchanged {
@@ -175,20 +186,19 @@ impl Fs {
             node.remove_name(&parent, from);
         }
         for node in [moved, replaced].into_iter().flatten() {
-            self.renamed(&node, turn);
+            self.renamed(&node);
         }
         Ok(Answer::Done)
     }
 
     /// Faults that a file gets with a new name must be felt, so the kernel has to ask again.
-    fn renamed(&self, node: &Arc<Node>, turn: &mut Turn) {
+    fn renamed(&self, node: &Arc<Node>) {
         if node.is_directory() {
             self.engine.paths_changed();
         }
         if !self.engine.armed() {
             return;
         }
-        turn.may_block();
         let below = if node.is_directory() { self.touched_by(&self.engine.set().faults) } else { Vec::new() };
         for node in below.iter().chain([node]) {
             self.channel.forget_attributes(node.id);

@@ -72,6 +72,21 @@ def cat(lab: Lab) -> Any:
     return lab.nodes["n1"].exec(["cat", f"{MOUNT}/wal/000"], text=True)
 
 
+def test_who_uses_the_target_past_the_mount_is_noted(client: Client, files_lab: Lab) -> None:
+    past = files_lab.nodes["n1"].popen(["tail", "-f", "/mnt/target/wal/000"], log="past")
+    try:
+        stats = ["cat", f"{MOUNT}/kibosh_stats"]
+        wait_until(lambda: '"tail"' in files_lab.nodes["n1"].exec(stats, text=True).stdout, DEADLINE_S)
+        client.create_task("noted", spec("FilesUnwritableFaultSpec", prefix="/wal"))
+        task: Any = until(client, "noted", lambda task: verdict(task) != "armed")
+        assert any("tail" in note and "past the mount" in note for note in task["status"]["notes"]), task
+        client.stop_task("noted")
+        until(client, "noted", done)
+    finally:
+        past.terminate()
+        past.wait(30)
+
+
 def test_upstreams_fault_makes_a_file_unreadable_and_readable_again(client: Client, files_lab: Lab) -> None:
     client.create_task("unreadable", spec("FilesUnreadableFaultSpec", prefix="/wal", errorCode=5))
     task: Any = until(client, "unreadable", lambda task: verdict(task) != "armed")

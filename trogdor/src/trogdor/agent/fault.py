@@ -77,7 +77,8 @@ class InjectFault(Work):
         self._watch_for(self._plan.expect)
         self._ids = [claim.id for claim in self._plan.claims]
         kinds = dict.fromkeys(claim.kind for claim in self._plan.claims)
-        self._status = self._status.model_copy(update={"via": tuple(kinds), "targets": tuple(self._plan.targets)})
+        said = {"via": tuple(kinds), "targets": tuple(self._plan.targets), "notes": tuple(self._plan.notes)}
+        self._status = self._status.model_copy(update=said)
         try:
             await asyncio.to_thread(of.ledger.admit, self._plan.claims)
         except BaseException:

@@ -37,6 +37,8 @@ class Plan:
     """What was hit, in words for the status: ``n2 → n1``, ``etcd (pid 17)``."""
     unverified: str = ""
     """Why a probe can see nothing of this, where it cannot."""
+    notes: Sequence[str] = ()
+    """What else a reader of the status should know."""
 
 
 @dataclass(frozen=True)

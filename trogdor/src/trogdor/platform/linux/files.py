@@ -8,7 +8,7 @@ from typing import Any
 
 from trogdor.claim.model import Claim, Json, Term
 from trogdor.platform.base import Fault, Plan, Scene
-from trogdor.platform.linux.kibosh import CONTROL_FILE, STATS_FILE, is_ours
+from trogdor.platform.linux.kibosh import CONTROL_FILE, STATS_FILE, is_ours, users_past
 from trogdor.probe.expect import Expectation, ReadFails
 from trogdor.spec import Spec, SpecError
 from trogdor.spec import files as spec
@@ -29,15 +29,18 @@ CORRUPTION: dict[str, dict[str, Json]] = {
 
 @dataclass(frozen=True)
 class Mount:
-    """What a plan needs to know of the mount: whether it is our Kibosh, and a file the probe can read."""
+    """What a plan needs to know of the mount: whether it is our Kibosh, a file the probe can read, who uses files of
+    its target past it."""
 
     ours: bool
     readable: str
+    users_past: Sequence[str] = ()
 
 
 def facts(asked: Any, scene: Scene) -> Mount:
     """Looks at the mount. Raises CannotInject where no Kibosh is mounted."""
-    return Mount(is_ours(asked.mount_path), next(_files(asked), ""))
+    mount = asked.mount_path
+    return Mount(is_ours(mount), next(_files(asked), ""), users_past(mount))
 
 
 def _files(asked: Any) -> Iterator[str]:
@@ -104,7 +107,8 @@ def plan_slow(asked: spec.SlowFilesFaultSpec, scene: Scene, mount: Mount, term: 
         words.append(f"{asked.bytes_per_sec} bytes/s")
     plans = [_with_target(asked, want, mount, term, word) for want, word in zip(wants, words, strict=True)]
     claims = [claim for plan in plans for claim in plan.claims]
-    return Plan(claims, (), [target for plan in plans for target in plan.targets], plans[0].unverified)
+    targets = [target for plan in plans for target in plan.targets]
+    return Plan(claims, (), targets, plans[0].unverified, mount.users_past)
 
 
 def plan_corrupt(asked: spec.CorruptFilesFaultSpec, scene: Scene, mount: Mount, term: Term) -> Plan:
@@ -150,7 +154,7 @@ def _plan(path: str, want: Json, mount: Mount, term: Term, *, target: str, expec
     why = "" if expect else "a probe would have to write to the system's files"
     if want["type"] == "unreadable" and not expect:
         why = "there is no file yet that the probe could read"
-    return Plan([claim], expect, [target], why)
+    return Plan([claim], expect, [target], why, mount.users_past)
 
 
 WORDS = ("Added fault {task_id}", "Removed fault {task_id}")

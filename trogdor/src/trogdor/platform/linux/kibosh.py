@@ -48,6 +48,19 @@ def read_faults(mount: str) -> list[dict[str, Any]] | None:
     return faults
 
 
+def users_past(mount: str) -> list[str]:
+    """Processes that have files of the mount's target open past the mount, as our Kibosh tells of them."""
+    try:
+        with open(os.path.join(mount, STATS_FILE), "rb") as stats:
+            holders = json.loads(stats.read(MAX_BYTES)).get("outside", [])
+    except (OSError, ValueError):
+        return []
+    return [
+        f"{holder['process']} (pid {holder['pid']}) uses {holder['path']} past the mount and meets no fault"
+        for holder in holders
+    ]
+
+
 def write_document(mount: str, document: Json) -> str:
     """Writes one document, in force on return; why it was refused, or an empty string. Raises OSError."""
     control = os.open(control_path(mount), os.O_RDWR | os.O_TRUNC | os.O_CLOEXEC)
