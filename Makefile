@@ -2,7 +2,7 @@
 # make test: the same set-up, then every test. Parts of it: test-unit, test-lab, test-java, test-kibosh, test-kafka,
 # test-ducktape.
 # make lint: format, ruff, mypy, the layers, Rust's clippy. make docs: what is made from the code.
-# make bench, bench-kibosh, bench-kafka: the tables. make demo-kafka: the active controller suspended under load.
+# make bench, bench-scale, bench-kibosh, bench-kafka: the tables. make demo-kafka: the active controller suspended under load.
 
 SHELL := /bin/bash
 VENV ?= .venv
@@ -15,7 +15,7 @@ SHARE := @tools/share
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-kafka lint docs test test-unit test-lab test-java test-kibosh test-kafka test-examples \
-	test-ducktape bench bench-kibosh bench-kafka bench-kill clean
+	test-ducktape bench bench-scale bench-kibosh bench-kafka bench-kill clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -65,8 +65,11 @@ test-ducktape: setup
 	$(SHARE) ducktape 600 tools/test-ducktape
 
 bench: setup
-	@for part in coordinator lag lab_nodes lab_partition schedule; do \
-	  echo; PYTHONPATH=trogdor/src:trogdor/tests $(BIN)/python bench/$$part.py || exit 1; done
+	@for part in coordinator.py lag.py lab_nodes.py lab_partition.py schedule.py 'kill.py 1'; do \
+	  echo; PYTHONPATH=trogdor/src:trogdor/tests $(BIN)/python bench/$$part || exit 1; done
+
+bench-scale: setup
+	@PYTHONPATH=trogdor/src:trogdor/tests $(BIN)/python bench/scale.py
 
 bench-kibosh: setup
 	@$(MAKE) --no-print-directory -C kibosh bench PYTHON=$(BIN)/python

@@ -13,87 +13,17 @@ import multiprocessing
 import os
 import selectors
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from trogdor.client import AgentClient, Client, ClientError
+from daemons import Daemon, StandIns
 
 FAR_MS = 4102444800000
 TASKS = 11_299
 NOOP = {"class": "org.apache.kafka.trogdor.task.NoOpTaskSpec", "startMs": FAR_MS, "durationMs": 1000}
-START_DEADLINE_S = 60.0
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class Daemon:
-    """A daemon of ours in a directory of its own; ``start_s`` is the time to its first answer."""
-
-    def __init__(self, kind: str, directory: Path, settings: dict[str, str] | None = None) -> None:
-        self.port = free_port()
-        name = "c" if kind == "coordinator" else "n1"
-        agents = {"n1": {"hostname": "localhost", "trogdor.agent.port": self.port}} if kind == "agent" else {}
-        here = {"hostname": "localhost", "trogdor.coordinator.port": self.port, **(settings or {})}
-        config = directory / f"{kind}.json"
-        config.write_text(json.dumps({"nodes": {**agents, "c": here}}))
-        command = [sys.executable, "-m", "trogdor", kind, "-c", str(config), "-n", name, "--state", str(directory)]
-        target = f"127.0.0.1:{self.port}"
-        self.client: Any = Client(target) if kind == "coordinator" else AgentClient(target)
-        began = time.perf_counter()
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while True:
-            try:
-                self.client.status()
-                break
-            except ClientError:
-                if self.process.poll() is not None or time.perf_counter() - began > START_DEADLINE_S:
-                    raise SystemExit(f"the {kind} does not start: {' '.join(command)}") from None
-                time.sleep(0.002)
-        self.start_s = time.perf_counter() - began
-
-    def __enter__(self) -> "Daemon":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-
-    def family(self) -> list[int]:
-        """The daemon's process and its children, such as the agent's warden."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return [self.process.pid, *map(int, children)]
-
-    def memory_mib(self) -> float:
-        """Resident, of the daemon and its children; shared pages count once for each."""
-        return sum(resident_kib(pid) for pid in self.family()) / 1024
-
-    def idle_cpu_percent(self, seconds: float) -> float:
-        """Of one core."""
-        before = sum(map(cpu_s, self.family()))
-        time.sleep(seconds)
-        return 100 * (sum(map(cpu_s, self.family())) - before) / seconds
-
-
-def resident_kib(pid: int) -> int:
-    """VmRSS of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-
-
-def cpu_s(pid: int) -> float:
-    """Processor time of a process's threads so far, as exact as the kernel tells it."""
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()) / 1e9
+AGENTS = 5
 
 
 def create_for(port: int, prefix: str, seconds: float, counts: "multiprocessing.Queue[int]", connections: int) -> None:
@@ -157,17 +87,19 @@ def row(what: str, java: str, aim: str, ours: str) -> None:
 
 
 def measure_creates(directory: Path, seconds: float, sync: str, java: tuple[str, str], aim: tuple[str, str]) -> None:
-    """Both rows of creates, and with the usual durability the GET of many."""
-    with Daemon("coordinator", directory, {"store.sync": sync}) as daemon:
-        creates_per_s(daemon.port, 1, 0.5, "warm")
-        for index, connections in enumerate((1, 16)):
-            rate = creates_per_s(daemon.port, connections, seconds, f"c{connections}")
-            row(f"create, sync={sync}, {connections} connection(s), /s", java[index], aim[index], f"{rate:.0f}")
-    if sync == "normal":
-        with Daemon("coordinator", directory / "get") as daemon:
-            for number in range(TASKS):
-                daemon.client.create_task(f"t{number}", NOOP, check=False)
-            row(f"GET tasks with {TASKS} tasks, ms", "23", "<= 23", f"{get_all_ms(daemon.port):.1f}")
+    """Both rows of creates, of tasks far ahead on five agents; with the usual durability also the GET of many."""
+    with StandIns(AGENTS) as agents:
+        with Daemon("coordinator", directory, {"store.sync": sync}, agents.ports) as daemon:
+            daemon.until_met()
+            creates_per_s(daemon.port, 1, 0.5, "warm")
+            for index, connections in enumerate((1, 16)):
+                rate = creates_per_s(daemon.port, connections, seconds, f"c{connections}")
+                row(f"create, sync={sync}, {connections} connection(s), /s", java[index], aim[index], f"{rate:.0f}")
+        if sync == "normal":
+            with Daemon("coordinator", directory / "get", agent_ports=agents.ports) as daemon:
+                for number in range(TASKS):
+                    daemon.client.create_task(f"t{number}", NOOP, check=False)
+                row(f"GET tasks with {TASKS} tasks, ms", "23", "<= 23", f"{get_all_ms(daemon.port):.1f}")
 
 
 def measure_daemon(kind: str, directory: Path, java_start: str, java_memory: str) -> None:
@@ -179,7 +111,7 @@ def measure_daemon(kind: str, directory: Path, java_start: str, java_memory: str
     with Daemon(kind, directory) as daemon:
         time.sleep(3)
         row(f"{kind}: start to first 200, s", java_start, "<= 0.5", f"{median(starts):.2f}")
-        row(f"{kind}: resident when idle, MiB", java_memory, "<= 60", f"{daemon.memory_mib():.1f}")
+        row(f"{kind}: resident when idle, MiB", java_memory, "<= 60", f"{daemon.resident_mib():.1f}")
         row(f"{kind}: CPU when idle, % of a core", "0.7", "<= 0.2", f"{daemon.idle_cpu_percent(10):.2f}")
 
 

@@ -16,7 +16,7 @@ from lab.seeing import Listener, Watch, now_ns
 from trogdor.client import Client
 from trogdor.lab import Lab
 
-AHEAD_MS, DURATION_MS, AFTER_MS = 400, 150, 80
+AHEAD_MS, DURATION_MS, AFTER_MS = 300, 150, 80
 
 
 def boot_ns(at_ms: float) -> int:

@@ -156,7 +156,7 @@ def burners(count: int) -> Iterator[None]:
 def main() -> None:
     """Prints the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=30, help="of each kind")
+    parser.add_argument("--tasks", type=int, default=20, help="of each kind")
     parser.add_argument("--burners", type=int, default=os.cpu_count(), help="processes that keep a core busy at last")
     arguments = parser.parse_args()
     with Lab(nodes=NODES) as lab:

@@ -90,7 +90,7 @@ async def done(worker: Worker) -> Worker:
 
 async def test_each_step_once_in_order_and_none_early(stage: Stage) -> None:
     work = Recorded(stage.clock)
-    worker = await done(stage.begin(work, in_ms=30, for_ms=30))
+    worker = await done(stage.begin(work, in_ms=50, for_ms=1000))
     assert work.steps == ["prepare", "fire", "run", "release end", "finish"]
     assert worker.term.start_ns <= work.fired_ns
     assert worker.term.end_ns <= work.released_ns
