@@ -2,6 +2,7 @@
 
 import asyncio
 import faulthandler
+import gc
 import json
 import logging
 import os
@@ -112,6 +113,8 @@ class Coordinator:
         endpoints = with_docs("Trogdor coordinator", [*routes.endpoints(), *Page(self.tasks).endpoints()])
         self._server = Server(Application(endpoints, {hostname, self._settings.node.name, socket.gethostname()}))
         await self._server.listen(sockets, self._settings.state / SOCKET)
+        gc.collect()
+        gc.freeze()  # all that is there now is there to stay: no collection of garbage looks at it again
         self._keepers = [asyncio.create_task(agent.run()) for agent in self.tasks.agents.values()]
         log.info("Starting coordinator process.")
         self._say_who_can_inject(listening)

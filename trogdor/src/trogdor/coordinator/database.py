@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 BUSY_MS = 5000
@@ -24,22 +25,25 @@ class Table:
     name: str
     columns: Mapping[str, str]
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The column that a row is put and deleted by."""
         return next(iter(self.columns))
 
+    @cached_property
     def create(self) -> str:
         """Makes the table where there is none."""
         columns = ", ".join(f"{name} {kind}" for name, kind in self.columns.items())
         return f"CREATE TABLE IF NOT EXISTS {self.name} ({columns}, PRIMARY KEY ({self.key}))"
 
+    @cached_property
     def put(self) -> str:
         """Puts a row, values in the order of the columns, in the place of the one with its key."""
         names, marks = ", ".join(self.columns), ", ".join("?" * len(self.columns))
         rest = ", ".join(f"{name} = excluded.{name}" for name in self.columns if name != self.key)
         return f"INSERT INTO {self.name} ({names}) VALUES ({marks}) ON CONFLICT ({self.key}) DO UPDATE SET {rest}"
 
+    @cached_property
     def delete(self) -> str:
         """Deletes the row with a key."""
         return f"DELETE FROM {self.name} WHERE {self.key} = ?"

@@ -125,7 +125,7 @@ class Store:
     def _open(self) -> None:
         self._database.open()
         for table in TABLES:
-            self._database.change_many(table.create(), [()])
+            self._database.change_many(table.create, [()])
         self._database.commit()
 
     def _work(self) -> None:
@@ -220,9 +220,9 @@ class Store:
         try:
             for table, rows in changes.items():
                 if put := [row for row in rows.values() if row is not None]:
-                    database.change_many(table.put(), put)
+                    database.change_many(table.put, put)
                 if gone := [(key,) for key, row in rows.items() if row is None]:
-                    database.change_many(table.delete(), gone)
+                    database.change_many(table.delete, gone)
             database.commit()
         except BaseException:
             database.roll_back()
