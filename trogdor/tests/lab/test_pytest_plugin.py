@@ -55,6 +55,23 @@ def test_finds_a_clean_lab(lab):
     assert not lab.client.tasks()
 """
 
+DISK = """
+import pytest
+
+@pytest.mark.lab(nodes=1)
+def test_a_disk_fails_and_heals(trogdor_lab, trogdor_fault, trogdor_kibosh):
+    node, disk = trogdor_lab.nodes["n1"], trogdor_kibosh("n1", "/mnt/data")
+    node.exec(["sh", "-c", f"echo text >{disk}/file"], check=True)
+    with trogdor_fault.disk(disk, "read", prefix="/file", error="EIO") as failing:
+        assert "Input/output error" in node.exec(["cat", f"{disk}/file"]).stderr
+    assert failing.healed
+    assert node.exec(["cat", f"{disk}/file"], check=True).stdout == "text\\n"
+
+@pytest.mark.lab(nodes=1)
+def test_the_disk_went_with_its_test(lab):
+    assert lab.nodes["n1"].exec(["mountpoint", "-q", "/mnt/data"]).returncode
+"""
+
 NO_LAB = """
 import trogdor.testing.cluster as cluster
 from trogdor.lab import LabError
@@ -93,3 +110,17 @@ def test_where_there_can_be_no_lab_tests_are_skipped_or_fail_if_it_is_required(p
     skipped.assert_outcomes(skipped=1)
     skipped.stdout.fnmatch_lines(["*no lab here: no namespaces here: ask for them*"])
     pytester.runpytest_subprocess(*PLUGIN, "--trogdor-require", timeout=120).assert_outcomes(errors=1)
+
+
+def test_a_disk_fails_under_a_test_and_goes_with_it(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("kibosh", reason="Kibosh is not built: make -C kibosh build")
+    pytester.makepyfile(DISK)
+    pytester.runpytest_subprocess(*PLUGIN, timeout=300).assert_outcomes(passed=2)
+
+
+def test_without_kibosh_a_test_of_disks_is_skipped(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest("import importlib.util as util; util.find_spec = lambda name: None")
+    pytester.makepyfile(DISK)
+    skipped = pytester.runpytest_subprocess(*PLUGIN, "-rs", timeout=300)
+    skipped.assert_outcomes(passed=1, skipped=1)
+    skipped.stdout.fnmatch_lines(["*no Kibosh here: there is no Kibosh in this Python*"])

@@ -40,3 +40,12 @@ class ConsumeBenchWorkloadSpec(TaskSpec):
         }
         if consumer_group is not None:
             self.message["consumerGroup"] = consumer_group
+
+
+def __getattr__(name: str) -> object:
+    """The service that goes with it, as in kafkatest's module; imported when asked for, as it needs ducktape."""
+    if name != "ConsumeBenchWorkloadService":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from trogdor.ducktape.workload_service import ConsumeBenchWorkloadService
+
+    return ConsumeBenchWorkloadService

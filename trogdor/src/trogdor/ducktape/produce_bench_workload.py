@@ -39,3 +39,12 @@ class ProduceBenchWorkloadSpec(TaskSpec):
             "inactiveTopics": inactive_topics,
             "activeTopics": active_topics,
         }
+
+
+def __getattr__(name: str) -> object:
+    """The service that goes with it, as in kafkatest's module; imported when asked for, as it needs ducktape."""
+    if name != "ProduceBenchWorkloadService":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from trogdor.ducktape.workload_service import ProduceBenchWorkloadService
+
+    return ProduceBenchWorkloadService

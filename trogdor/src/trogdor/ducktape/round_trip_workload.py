@@ -29,3 +29,12 @@ class RoundTripWorkloadSpec(TaskSpec):
             "maxMessages": max_messages,
             "activeTopics": active_topics,
         }
+
+
+def __getattr__(name: str) -> object:
+    """The service that goes with it, as in kafkatest's module; imported when asked for, as it needs ducktape."""
+    if name != "RoundTripWorkloadService":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from trogdor.ducktape.workload_service import RoundTripWorkloadService
+
+    return RoundTripWorkloadService

@@ -11,7 +11,7 @@ from ducktape.utils.util import wait_until
 from trogdor.ducktape.kafka import KafkaService
 from trogdor.ducktape.kibosh import KiboshService
 from trogdor.ducktape.network_partition_fault_spec import NetworkPartitionFaultSpec
-from trogdor.ducktape.round_trip_workload import RoundTripWorkloadSpec
+from trogdor.ducktape.round_trip_workload import RoundTripWorkloadService, RoundTripWorkloadSpec
 from trogdor.ducktape.task_spec import TaskSpec
 from trogdor.ducktape.trogdor import TrogdorService
 from trogdor.ducktape.verifiable import VerifiableConsumer, VerifiableProducer
@@ -37,19 +37,21 @@ class KafkaTest(Test):  # type: ignore[misc]
         kafka.start()
         return kafka
 
-    @cluster(num_nodes=4)
+    @cluster(num_nodes=5)
     def test_round_trip_under_a_partition_brings_every_message_back(self) -> None:
         kafka = self.kraft()
-        trogdor = self.start_trogdor(kafka)
+        client = RoundTripWorkloadService(self.test_context, kafka)
+        trogdor = self.start_trogdor(kafka, client)
         away = kafka.leader(TOPIC)
-        client, other = [node for node in kafka.nodes if node is not away]
+        others = [node for node in (*kafka.nodes, *client.nodes) if node is not away]
         topics = {"round": {"numPartitions": 3, "replicationFactor": 3}}
         spec = RoundTripWorkloadSpec(
-            0, TaskSpec.MAX_DURATION_MS, client.name, kafka.bootstrap_servers(), 200, 4000, topics
+            0, TaskSpec.MAX_DURATION_MS, client.client_node, client.bootstrap_servers, 200, 4000, topics
         )
         task = trogdor.create_task("round-trip", spec)
         await_true(lambda: received(trogdor) > 100, "messages come back")
-        with trogdor.fault(NetworkPartitionFaultSpec(0, TaskSpec.MAX_DURATION_MS, [[away], [client, other]])):
+        partition = NetworkPartitionFaultSpec(0, TaskSpec.MAX_DURATION_MS, [[away], others])
+        with trogdor.fault(partition, unverified=True):  # what a probe cannot tell on a busy machine, the cluster will
             await_true(lambda: kafka.leader(TOPIC, without=[away]) not in (None, away), "another leader")
             before = received(trogdor)
             await_true(lambda: received(trogdor) > before or task.done(), "messages come back under the partition")
@@ -86,7 +88,7 @@ class KafkaTest(Test):  # type: ignore[misc]
         kafka.start(clean=False)
         trogdor = self.start_trogdor(kafka)
         first = kafka.leader(TOPIC)
-        producer = VerifiableProducer(self.test_context, 1, kafka, TOPIC, 3000, 300, nodes=nodes[:1])
+        producer = VerifiableProducer(self.test_context, 1, kafka, TOPIC, throughput=100, nodes=nodes[:1])
         producer.start()
         await_true(lambda: producer.num_acked > 100, "messages are acknowledged")
         written = f"touch {mount}{prefix}other && echo text >{mount}{prefix}other"
@@ -97,10 +99,10 @@ class KafkaTest(Test):  # type: ignore[misc]
             await_true(lambda: kafka.leader(TOPIC, without=[first]) not in (None, first), "another leader")
             await_true(lambda: not kafka.alive(first), "a broker without a disk ends")
             acked = producer.num_acked
-            await_true(lambda: producer.num_acked > acked or acked == 3000, "messages are acknowledged without it")
+            await_true(lambda: producer.num_acked > acked + 100, "messages are acknowledged without it")
         kafka.restart_node(first)
         await_true(lambda: kafka.isr_idx_list(TOPIC) == [1, 2, 3], "every replica is in sync again")
-        await_true(lambda: len(producer.acked) + len(producer.not_acked) == 3000, "every message is decided")
+        producer.stop()
         consumer = VerifiableConsumer(self.test_context, 1, kafka, TOPIC, "all", nodes=nodes[1:2])
         consumer.start()
         await_true(lambda: set(producer.acked) <= set(consumer.consumed), "no acknowledged message is lost")
