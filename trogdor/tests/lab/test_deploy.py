@@ -152,11 +152,16 @@ def test_where_systemd_runs_the_daemon_is_its_unit(hosts: Hosts, wheels: Wheels)
         ["mount", "--bind", "/opt/trogdor/bin/systemctl", shutil.which("systemctl") or "/bin/systemctl"], check=True
     )
     where = ["--ssh", f"n1=root@{node.address}"]
+    unit = node.path(f"{UNITS}/trogdor-agent.service")
     try:
+        unit.write_text("a stranger's\n")
+        refused = run(hosts, "deploy", *where, "--wheels", str(wheels.directory))
+        assert f"{UNITS}/trogdor-agent.service is there already, and not ours" in refused.stderr
+        assert unit.read_text() == "a stranger's\n"
+        unit.unlink()
         made = run(hosts, "deploy", *where, "--wheels", str(wheels.directory))
         assert made.returncode == 0, made.stderr
         assert "(trogdor-agent.service)" in made.stdout
-        unit = node.path(f"{UNITS}/trogdor-agent.service")
         if analyze := shutil.which("systemd-analyze"):
             checked = node.exec([analyze, "verify", f"{UNITS}/trogdor-agent.service"])
             assert "trogdor-agent.service" not in checked.stderr, checked.stderr

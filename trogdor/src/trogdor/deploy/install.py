@@ -29,6 +29,11 @@ venv/bin/python -I $pip/pip install -q --disable-pip-version-check --no-cache-di
     --no-index --find-links wheels {distribution} >install.log 2>&1 || {{ tail -n 20 install.log >&2; exit 1; }}
 rm -rf wheels install.log && echo {digest} >digest
 """
+_NOTE = """\
+grep -qxF -e {path} {manifest} && exit
+[ ! -e {path} ] || {{ echo {path} "is there already, and not ours" >&2; exit 1; }}
+echo {path} >>{manifest}
+"""
 _INSTALLED = 'for each in {prefix}/*/manifest; do [ ! -e "$each" ] || echo "${{each%/manifest}}"; done'
 _REMOVE = """\
 [ -e {home}/manifest ] || exit 0
@@ -55,9 +60,8 @@ class Installation:
         return digest == wheels.digest
 
     def note(self, path: str) -> None:
-        """Put a path that is about to be made into the manifest; one that exists is somebody else's, and left out."""
-        quoted = shlex.quote(path)
-        self.account.ssh(f"[ -e {quoted} ] || echo {quoted} >>{self.home}/manifest")
+        """Put a path that is about to be made into the manifest. Raises the account's error when it is somebody else's."""
+        self.account.ssh(_NOTE.format(path=shlex.quote(path), manifest=f"{self.home}/manifest"))
 
     def noted(self) -> list[str]:
         """The paths of the manifest."""

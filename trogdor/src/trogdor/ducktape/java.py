@@ -81,17 +81,8 @@ class JavaService(Service):  # type: ignore[misc]
         The jars: those of the setting HOME_SETTING, an unpacked Kafka on the nodes; else those that Maven fetches here,
         where the node sees them, or copied to it.
         """
-        heap = (f"-Xmx{self.HEAP_MB}m",)
-        words = [
-            *heap,
-            *QUICK_START,
-            *LOGGING,
-            *options,
-            "-cp",
-            self._class_path(node, profile or self.PROFILE),
-            main,
-            *arguments,
-        ]
+        jars = self._class_path(node, profile or self.PROFILE)
+        words = [f"-Xmx{self.HEAP_MB}m", *QUICK_START, *LOGGING, *options, "-cp", jars, main, *arguments]
         return f"java {shlex.join(words)}"
 
     def _class_path(self, node: Any, profile: Profile) -> str:
