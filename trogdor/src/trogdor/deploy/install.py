@@ -60,7 +60,7 @@ class Installation:
         return digest == wheels.digest
 
     def note(self, path: str) -> None:
-        """Put a path that is about to be made into the manifest. Raises the account's error if it is somebody else's."""
+        """Put a path that is to be made into the manifest. Raises the account's error if it is somebody else's."""
         self.account.ssh(_NOTE.format(path=shlex.quote(path), manifest=f"{self.home}/manifest"))
 
     def noted(self) -> list[str]:
