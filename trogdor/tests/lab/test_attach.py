@@ -18,6 +18,8 @@ from trogdor.containers import Engine
 from trogdor.lab import Lab
 from trogdor.lab.node import Node
 
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("attach")]
+
 STATE = "/mnt/attached"
 ENGINE = "/mnt/engine"
 CLOSED_PORT = 9

@@ -20,6 +20,8 @@ from trogdor.lab import Lab
 if os.geteuid() != 0 or not shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin"):
     pytest.skip("sshd in nodes needs root and openssh-server", allow_module_level=True)
 
+pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("deploy")]
+
 PREFIX = "/opt/trogdor"
 UNITS = "/etc/systemd/system"
 
