@@ -62,6 +62,8 @@ class Database(Protocol):
 
     errors: type[Exception]
     """What its driver raises."""
+    passing: tuple[type[Exception], ...]
+    """Those after which the same may succeed, such as a full disk, a lock, a lost session."""
     waits: bool
     """Whether a commit waits, for a disk or a network: then it is made off the event loop."""
     needs_checkpoints: bool
@@ -95,6 +97,7 @@ class Sqlite:
     """A file, written ahead to a log; ``sync`` ``full`` waits for the disk at each commit and survives power loss."""
 
     errors: type[Exception] = sqlite3.Error
+    passing: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
     needs_checkpoints = True
 
     def __init__(self, path: str, sync: str) -> None:
@@ -147,6 +150,7 @@ class Postgresql:
         except ImportError:
             raise DatabaseError("psycopg is missing: pip install 'pytrogdor[postgresql]'") from None
         self.errors: type[Exception] = psycopg.Error
+        self.passing: tuple[type[Exception], ...] = (psycopg.OperationalError, psycopg.InterfaceError)
         self._psycopg = psycopg
         self._url = url
 

@@ -90,4 +90,6 @@ class Leases:
             feed.close()
         if (counting := self._ending.pop(lease, None)) is not None:
             counting.cancel()
-        return await self._tasks.end(self._of(lease), END_S)
+        answer = await self._tasks.end(self._of(lease), END_S)
+        await self._tasks.store.flush()
+        return answer

@@ -15,6 +15,7 @@ from trogdor.client.calls import Call, Target
 from trogdor.client.errors import ClientError, NotFound, Refused, Unreachable
 from trogdor.coordinator import addresses, java
 from trogdor.coordinator.state import Phase, State, Worker
+from trogdor.coordinator.store import StoreError
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock, Offsets
 from trogdor.topology import Node
 
@@ -213,7 +214,7 @@ class Agent:
     def forget(self, worker_id: int) -> None:
         """Lets the agent forget a worker whose end is on disk here."""
         if self.up and ("forget", worker_id) not in self._jobs:
-            self._spawn(("forget", worker_id), self._forget(worker_id))
+            self._tasks.store.flush_then(lambda: self._spawn(("forget", worker_id), self._forget(worker_id)))
 
     def refuse(self, worker: Worker, reason: str) -> None:
         """The agent cannot be given this worker."""
@@ -241,7 +242,7 @@ class Agent:
                     await job()
             except Refused as error:
                 self.refuse(worker, "; ".join(map(str, error.problems)))
-            except ClientError as error:
+            except (ClientError, StoreError) as error:
                 log.warning("%s of task %s: %s", self.node.name, worker.task.id, error)
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -302,7 +303,6 @@ class Agent:
 
     async def _forget(self, worker_id: int) -> None:
         with suppress(ClientError):  # when it is met again
-            await self._tasks.store.flush()
             async with self._slots:
                 await self.connection.send(calls.destroy_worker(worker_id))
 

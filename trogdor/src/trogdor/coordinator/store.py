@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from trogdor.coordinator.database import DatabaseError, LeadLost, Table, Values, database_of, without_password
+from trogdor.wire.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +66,16 @@ EVENTS = Table("events", {"seq": "BIGINT NOT NULL", "body": "TEXT NOT NULL"})
 
 TABLES = (ABOUT, TASKS, WORKERS, EVENTS)
 
+RETRY_S = 0.5
+"""How long changes that could not be written wait for the next commit."""
 
-class StoreError(Exception):
+
+class StoreError(Unavailable):
     """The store cannot be opened or written; says which one and why."""
+
+
+class NotYetWritten(StoreError):
+    """Changes that could not be written; they are part of the next commit."""
 
 
 @dataclass
@@ -94,6 +102,7 @@ class Store:
         self._newest: asyncio.Future[None] | None = None
         """Of the newest batch, waiting or on its way."""
         self._busy = False
+        self._retrying: asyncio.TimerHandle | None = None
         self._commits = 0
         self._checkpointing: asyncio.Future[None] | None = None
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -180,7 +189,7 @@ class Store:
             return
         try:
             self._commit(batch.changes)
-        except self._database.errors as error:
+        except Exception as error:
             self._committed(batch, error)
         else:
             self._committed(batch, None)
@@ -191,13 +200,24 @@ class Store:
             self._commits += 1
             if self._commits >= CHECKPOINT_COMMITS and self._database.needs_checkpoints:
                 self._start_checkpoint()
+            self._commit_pending()
         else:
-            problem = StoreError(f"the store {self._shown} cannot be written: {error}")
-            log.error("%s", problem)
-            _settle(batch.done, None, problem)
-            if isinstance(error, LeadLost):
-                self.on_lead_lost(problem)
-        self._commit_pending()
+            self._failed(batch, error)
+
+    def _failed(self, batch: _Batch, error: BaseException) -> None:
+        """Tells who waits for a batch. What of it was not changed anew since is tried again, where that may help."""
+        may_pass = isinstance(error, self._database.passing)
+        problem = (NotYetWritten if may_pass else StoreError)(f"the store {self._shown} cannot be written: {error}")
+        log.error("%s", problem)
+        if isinstance(error, LeadLost):
+            self.on_lead_lost(problem)
+        newer = self._pending.changes if self._pending is not None else {}
+        for table, rows in batch.changes.items() if may_pass else ():
+            for key, row in rows.items():
+                if key not in newer.get(table, {}):
+                    self._change(table, key, row)
+        _settle(batch.done, None, problem)
+        self._retrying = self._loop.call_later(RETRY_S, self._commit_pending)
 
     def _start_checkpoint(self) -> None:
         if self._checkpointing is None or self._checkpointing.done():
@@ -247,17 +267,25 @@ class Store:
             await asyncio.shield(self._newest)
 
     def flush_then(self, call: Callable[[], None]) -> None:
-        """Calls once every change made so far is on disk; not at all when it cannot be written."""
+        """Calls once every change made so far is on disk; not at all when one can never be written."""
         if self._newest is None:
             self._loop.call_soon(call)
         else:
-            self._newest.add_done_callback(lambda future: None if future.exception() else call())
+            self._newest.add_done_callback(lambda future: self._flushed(future.exception(), call))
+
+    def _flushed(self, error: BaseException | None, call: Callable[[], None]) -> None:
+        if error is None:
+            call()
+        elif isinstance(error, NotYetWritten):
+            self.flush_then(call)
 
     async def close(self) -> None:
         """Commits what is pending and closes it."""
         if self._thread.is_alive():
             with suppress(StoreError):
                 await self.flush()
+            if self._retrying is not None:
+                self._retrying.cancel()
             if self._checkpointing is not None:
                 await asyncio.wait([self._checkpointing])
             await self._call(self._database.close)

@@ -141,9 +141,9 @@ class Tasks(Reports):
             return
         try:
             await asyncio.shield(stored)
-        except StoreError as error:
+        except StoreError:
             self._discard(task)
-            raise Unavailable(str(error)) from None
+            raise
         if self._stored.pop(task.seq, None) is not None:
             self.launch(task)
 
@@ -153,6 +153,7 @@ class Tasks(Reports):
             self._sorted = None
             for worker in task.workers.values():
                 self._unregister(worker)
+            self._erase(task)
 
     async def stop(self, task_id: str) -> None:
         """Stops a task. One that had not fired is DONE when this returns, if its agents answer within a second."""
@@ -188,13 +189,14 @@ class Tasks(Reports):
     async def heal(self, deadline_s: float) -> dict[str, Any]:
         """Stops every task; answers when all are final, or which nodes have not acknowledged in time."""
         tasks = [task for task in self.by_id.values() if not task.is_final]
-        return await self.end(tasks, deadline_s)
+        answer = await self.end(tasks, deadline_s)
+        await self.store.flush()
+        return answer
 
     async def end(self, tasks: list[Task], deadline_s: float) -> dict[str, Any]:
         """Stops some tasks; answers when they are final, or which nodes have not acknowledged in time."""
         for task in tasks:
             self.cancel(task)
-        await self.store.flush()
         await self.until_final(tasks, deadline_s)
         unfinished = [task for task in tasks if not task.is_final]
         remaining = {task.id: sorted({worker.node for worker in task.all_active()}) for task in unfinished}

@@ -1,12 +1,13 @@
 """What becomes of tasks when agents fail, vanish, come back, and when the coordinator does."""
 
 import asyncio
+import sqlite3
 from typing import Any
 
 import pytest
 
-from trogdor.client import Conflict, NotFound, Refused
-from trogdor.coordinator import progress
+from trogdor.client import Conflict, Failed, NotFound, Refused
+from trogdor.coordinator import database, progress
 from trogdor.coordinator.state import Phase
 from unit.coordinator.conftest import Cluster
 
@@ -274,6 +275,37 @@ async def test_shutdown_is_not_held_up_by_an_agent_that_takes_stops_and_does_not
     assert pair.coordinator
     stopping, pair.coordinator = pair.coordinator, None
     await asyncio.wait_for(stopping.stop(), 60)
+
+
+async def test_what_cannot_be_written_is_tried_again_and_no_agent_forgets_before(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_MS", 10)
+    await cluster.add("node0")
+    await cluster.start()
+    await cluster.met()
+    await cluster.client.create_task("t", noop(durationMs=LONG_MS))
+    agent = cluster.agents["node0"]
+    await cluster.until(lambda: agent.fired)
+    await cluster.until(lambda: phases(cluster, "t") == {"node0": Phase.RUNNING})
+    other = sqlite3.connect(cluster.state / "coordinator.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Failed, match=r"503: .* database is locked"):
+        await cluster.client.create_task("refused", noop(startMs=FAR_MS), check=False)
+    agent.end(agent.fired[0])
+    assert (await cluster.done("t"))["status"] == "done"
+    for task_id in ("a", "b"):
+        with pytest.raises(Failed, match="503"):
+            await cluster.client.create_task(task_id, noop(startMs=FAR_MS), check=False)
+    assert agent.workers
+    other.execute("ROLLBACK")
+    other.close()
+    await cluster.until(lambda: not agent.workers)
+    await cluster.client.create_task("later", noop(startMs=FAR_MS))
+    await cluster.crash()
+    await cluster.start()
+    states = {task_id: task["state"] for task_id, task in (await cluster.client.tasks()).items()}
+    assert states == {"later": "PENDING", "t": "DONE"}
 
 
 async def test_frozen_is_frozen_also_after_a_restart(pair: Cluster) -> None:
