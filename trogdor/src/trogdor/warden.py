@@ -323,12 +323,12 @@ def _undone(watched: _Watched) -> bool:
 def _undo(watched: _Watched) -> bool:
     with contextlib.closing(Journal(watched.site.directory)) as journal:
         books = Books(journal.records)
-        if books.epoch != watched.epoch or not books.claims:
+        if books.epoch != watched.epoch or books.is_empty:
             return True
         ended, left = settle(journal, watched.site, by="warden")
     undone = f"undid {len(books.claims) - len(ended.claims)} of {len(books.claims)} claims in {watched.site.directory}"
     watched.say_once("; ".join([undone, *left]))
-    return not ended.claims
+    return ended.is_empty
 
 
 def _now_ns() -> int:

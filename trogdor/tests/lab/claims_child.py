@@ -153,7 +153,8 @@ def case(point: str, kind: str, state: str) -> dict[str, Any]:
         answer["heir"] = forked(lambda: Ledger.open(Path(state), NODE, KINDS).close())
         answer["as_before"] = eventually(lambda: looking.observe(key) == base)
         answer["seen"] = looking.observe(key)
-        answer["claims_left"] = len(_books(state).claims)
+        answer["standing"] = list(looking.leftovers())
+        answer["claims_left"] = not _books(state).is_empty
         looking.close()
         return answer
 

@@ -17,6 +17,8 @@ class Books:
         self.claims: dict[str, Claim] = {}
         self.fired: dict[str, int] = {}
         """Claim id → when it was about to be fired, in ns of CLOCK_BOOTTIME."""
+        self.standing: dict[str, Claim] = {}
+        """Claims that are no more, of which what was prepared may still stand, by id."""
         self.bases: dict[str, dict[str, Json]] = {}
         """Kind → key → the value to go back to."""
         self.ended: OrderedDict[int, Undone] = OrderedDict()
@@ -40,7 +42,14 @@ class Books:
                 self.fired.update({id_: record["at_ns"] for id_ in record["ids"] if id_ in self.claims})
                 self._rebase(record["bases"])
             case "undone":
+                if record.get("standing"):
+                    self.standing.update({id_: self.claims[id_] for id_ in record["ids"] if id_ in self.claims})
                 self._undo(record["ids"], _undone(record))
+            case "standing":
+                self.standing.update({each["id"]: Claim.from_json(each) for each in record["claims"]})
+            case "discarded":
+                for id_ in record["ids"]:
+                    self.standing.pop(id_, None)
             case "ended":
                 self.ended.update({int(worker): _undone(each) for worker, each in record["workers"].items()})
 
@@ -74,9 +83,18 @@ class Books:
         """The live claims of a kind, or those that were fired."""
         return [claim for claim in self.claims.values() if claim.kind == kind and (not fired or claim.id in self.fired)]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is claimed, and nothing prepared may still stand."""
+        return not self.claims and not self.standing
+
+    def left_standing(self, kind: str) -> list[Claim]:
+        """The claims of a kind that are no more, of which what was prepared may still stand."""
+        return [claim for claim in self.standing.values() if claim.kind == kind]
+
     def kinds(self) -> list[str]:
-        """The kinds that are claimed."""
-        return sorted({claim.kind for claim in self.claims.values()})
+        """The kinds that are claimed, or of which something may still stand."""
+        return sorted({claim.kind for claim in (*self.claims.values(), *self.standing.values())})
 
     def touched(self, kind: str) -> dict[str, Json]:
         """Key → base of what the node may be under: what was fired, or was just about to be."""
@@ -97,6 +115,8 @@ class Books:
         written += [self.opened] if self.opened else []
         written += [claims_record(new, self.bases)] if new else []
         written += [{"op": "fired", "ids": [id_], "at_ns": at_ns, "bases": {}} for id_, at_ns in self.fired.items()]
+        if self.standing:
+            written.append({"op": "standing", "claims": [claim.to_json() for claim in self.standing.values()]})
         if self.ended:
             written.append({"op": "ended", "workers": {str(worker): _json(end) for worker, end in self.ended.items()}})
         return written
@@ -111,9 +131,14 @@ def claims_record(claims: Iterable[Claim], bases: Mapping[str, Mapping[str, Json
     }
 
 
-def undone_record(ids: Iterable[str], undone: Undone) -> Record:
-    """The record that these claims are no more."""
-    return {"op": "undone", "ids": list(ids), **_json(undone)}
+def undone_record(ids: Iterable[str], undone: Undone, *, standing: bool = False) -> Record:
+    """The record that these claims are no more; ``standing``: what was prepared for them has yet to be discarded."""
+    return {"op": "undone", "ids": list(ids), **_json(undone), **({"standing": True} if standing else {})}
+
+
+def discarded_record(claims: Iterable[Claim]) -> Record:
+    """The record that nothing prepared for these claims stands any more."""
+    return {"op": "discarded", "ids": [claim.id for claim in claims]}
 
 
 def _json(undone: Undone) -> dict[str, Json]:

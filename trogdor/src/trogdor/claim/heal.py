@@ -70,7 +70,7 @@ def _heal(directory: Path, kinds: Mapping[str, str], dry_run: bool) -> Healed:
         if dry_run:
             wanted = {kind: {**leftovers[kind], **books.touched(kind)} for kind in kinds}
             return Healed(node, directory, found, commands=_commands(site, wanted))
-        ended, left = settle(journal, site, by="heal") if books.claims or unreadable else (books, [])
+        ended, left = settle(journal, site, by="heal") if unreadable or not books.is_empty else (books, [])
         left += [text for kind, keys in leftovers.items() for text in put_back(site, kind, keys, "heal")]
         aside = _put_aside(journal, ended) if unreadable else []
         return Healed(node, directory, found, left, aside=aside)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from trogdor.claim.books import Books, claims_record, undone_record
+from trogdor.claim.books import Books, claims_record, discarded_record, undone_record
 from trogdor.claim.journal import Journal, JournalLocked, JournalUnreadable, Lock, Record
 from trogdor.claim.model import CannotInject, Claim, Fired, Json, Trouble, Undone, why
 from trogdor.claim.place import Place
@@ -255,21 +255,35 @@ class Ledger:
             reached("agent:undone.before")
             done = [claim for claim in claims if claim.key not in failed]
             self._owed = (self._owed | ids) - {claim.id for claim in done}
-            self._write(undone_record([claim.id for claim in done], undone))
+            self._write(undone_record([claim.id for claim in done], undone, standing=resource.leaves_prepared))
             self._unsynced.set()
             reached("agent:undone.written")
             self._untidy[kind] += done
         return undone
 
     def tidy(self) -> None:
-        """Takes away what was prepared for claims that are no more. Slow: off the firing thread."""
-        for kind in list(self._untidy):
-            with self._gates[kind]:
-                done, self._untidy[kind] = self._untidy[kind], []
-                if done:
-                    with contextlib.suppress(Exception):  # what stays does nothing, and goes with this process
-                        self._resource(kind).discard(done)
-                    reached("agent:discarded")
+        """Takes away what was prepared for claims that are no more. Slow: off the firing thread. Never raises.
+
+        What stays does nothing, and goes with this process, or is in the journal until it is gone.
+        """
+        with self._guard:
+            kinds = {*self._untidy, *(claim.kind for claim in self._books.standing.values())}
+        for kind in sorted(kinds):
+            with self._gates[kind], contextlib.suppress(Exception):
+                self._discard(kind)
+
+    def _discard(self, kind: str) -> None:
+        with self._guard:
+            done, self._untidy[kind] = self._untidy[kind], []
+            standing = self._books.left_standing(kind)
+        if not done and not standing:
+            return
+        self._resource(kind).discard(standing or done)
+        reached("agent:discarded")
+        if standing:
+            self._write(discarded_record(standing))
+            self._unsynced.set()
+        reached("agent:discarded.written")
 
     def _in_force(self, kind: str) -> list[Claim]:
         with self._guard:
@@ -303,7 +317,8 @@ class Ledger:
         return lost
 
     def undo_overdue(self) -> None:
-        """Tries again what could not be undone. Call it every few seconds, off the firing path."""
+        """Tries again what could not be undone or taken away. Call it every few seconds, off the firing path."""
+        self.tidy()
         if overdue := [claim.id for claim in self.overdue()]:
             left = self.release(overdue, "stop").failed
             log.warning("%s: tried again to undo what is overdue: %s", self.site.node, "; ".join(left) or "done")

@@ -16,7 +16,8 @@ POINTS = tuple(
         "agent": (
             "opened", "claims.before", "claims.written", "claims.synced", "prepare.before", "prepared",
             "fired.before", "fired.written", "fire.applied", "fired.synced",
-            "undo.before", "undo.applied", "undone.before", "undone.written", "undone.synced", "discarded",
+            "undo.before", "undo.applied", "undone.before", "undone.written", "undone.synced",
+            "discarded", "discarded.written",
         ),
         "replay": _SETTLE,
         "warden": ("kill.before", "killed", *_SETTLE),

@@ -26,6 +26,8 @@ class Resource(ABC):
     """One sentence for the docs: how each of these nets does it."""
     scope: ClassVar[str] = ""
     """The namespace that its value goes away with: ``net`` or ``pid``; empty: none."""
+    leaves_prepared: ClassVar[bool] = False
+    """Whether what ``prepare`` makes outlives its process: it is in the journal until ``discard`` has returned."""
     outlives_boot: ClassVar[bool] = False
     """Whether its value is still there after a reboot, and has to be put back then."""
 
@@ -41,7 +43,8 @@ class Resource(ABC):
         """Everything slow that ``apply`` will need; the node notices nothing. Raises CannotInject."""
 
     def discard(self, claims: Sequence[Claim]) -> None:  # noqa: B027
-        """Takes away what ``prepare`` made for these, after they were undone or were never fired."""
+        """Takes away what ``prepare`` made for these, after they were undone or were never fired; without
+        claims, whatever of it another process has left. Raises OSError."""
 
     @abstractmethod
     def apply(self, claims: Sequence[Claim], bases: Mapping[str, Json], now_ns: int) -> Mapping[str, Trouble]:

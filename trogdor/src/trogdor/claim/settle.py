@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from trogdor.claim.books import Books, undone_record
+from trogdor.claim.books import Books, discarded_record, undone_record
 from trogdor.claim.journal import Journal, Record
 from trogdor.claim.model import TROUBLES, Json, Trouble, Undone, why
 from trogdor.claim.place import Place
@@ -61,6 +61,7 @@ def settle(journal: Journal, site: Site, *, by: str, opening: Record | None = No
             f"{kind} {key}: what it was before was lost with a part of the journal" for key in books.baseless(kind)
         ]
         books.take(undone_record([claim.id for claim in books.of_kind(kind) if claim.key not in failed], undone))
+        books.take(discarded_record(claim for claim in books.left_standing(kind) if claim.key not in failed))
     if opening is not None:
         books.take(opening)
     reached(f"{by}:undone.before")
@@ -72,6 +73,7 @@ def settle(journal: Journal, site: Site, *, by: str, opening: Record | None = No
 def _undo(kind: str, books: Books, site: Site, by: str) -> tuple[Undone, set[str]]:
     """What came of it, and the keys that could not be put back. Never raises: the other kinds are to be undone too."""
     bases = books.touched(kind)
+    claims = [*books.of_kind(kind), *books.left_standing(kind)]
     try:
         with closing(site.resource(kind)) as resource:
             if books.opened.get("boot") != boot_id() and not resource.outlives_boot:
@@ -79,10 +81,11 @@ def _undo(kind: str, books: Books, site: Site, by: str) -> tuple[Undone, set[str
             if resource.scope and books.opened.get(resource.scope) != getattr(site.place, resource.scope):
                 return Undone(site.clock(), "gone", (f"the node's {resource.scope} namespace is gone",)), set()
             troubles = resource.apply((), bases, site.clock())
-            resource.discard(books.of_kind(kind))
+            resource.discard(claims)
             return summed_up(troubles, bases, by, site.clock())
     except Exception as error:
-        return Undone(site.clock(), by, failed=tuple(f"{key}: {why(error)}" for key in bases)), set(bases)
+        keys = {claim.key for claim in claims}
+        return Undone(site.clock(), by, failed=tuple(f"{key}: {why(error)}" for key in sorted(keys))), keys
 
 
 def put_back(site: Site, kind: str, bases: Mapping[str, Json], by: str) -> list[str]:
@@ -92,6 +95,7 @@ def put_back(site: Site, kind: str, bases: Mapping[str, Json], by: str) -> list[
     resource = site.resource(kind)
     try:
         undone, _ = summed_up(resource.apply((), bases, site.clock()), bases, by, site.clock())
+        resource.discard(())
         return [*undone.failed, *undone.left_alone]
     except Exception as error:
         return [f"{kind}: {why(error)}"]

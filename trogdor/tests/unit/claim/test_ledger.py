@@ -18,7 +18,8 @@ from unit.claim.toy import KINDS, NODE, Toy, abandon, claim, damage
 
 @pytest.fixture(autouse=True)
 def a_thing() -> None:
-    Toy.failing = False
+    Toy.failing = Toy.cannot_discard = False
+    Toy.standing.clear()
     NODE.clear()
     NODE["thing"] = "as it was"
 
@@ -103,6 +104,42 @@ def test_what_cannot_be_undone_is_reported_kept_and_tried_again(tmp_path: Path) 
     ledger.release(["2/b"], "end")
     assert NODE["thing"] == "as it was"
     ledger.close()
+
+
+def test_what_was_prepared_is_taken_away_behind_the_end_and_does_not_hold_up_others(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    ledger.admit([claim(1, "a"), claim(2, "b")])
+    ledger.fire(["1/a"])
+    ledger.release(["1/a"], "end", tidy=False)
+    assert (NODE["thing"], Toy.standing) == ("as it was", {"1/a", "2/b"})
+    ledger.tidy()
+    assert Toy.standing == {"2/b"}
+    ledger.close()
+    assert Toy.standing == set()
+
+
+@pytest.mark.parametrize("heir", ["the next agent", "the same, later"])
+def test_what_was_prepared_and_outlives_its_agent_is_not_forgotten_before_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heir: str
+) -> None:
+    monkeypatch.setattr(Toy, "leaves_prepared", True)
+    ledger = Ledger.open(tmp_path, "n1", KINDS)
+    ledger.admit([claim(1, "a")])
+    ledger.fire(["1/a"])
+    Toy.cannot_discard = True
+    assert ledger.release(["1/a"], "end").failed == ()
+    assert (NODE["thing"], Toy.standing) == ("as it was", {"1/a"})
+    again = Books(Books(journal.read(ledger.site.directory)[1]).records())
+    assert (again.is_empty, again.claims) == (False, {})
+    Toy.cannot_discard = False
+    if heir == "the next agent":
+        abandon(ledger)
+        ledger = Ledger.open(tmp_path, "n1", KINDS)
+    else:
+        ledger.undo_overdue()
+    assert Toy.standing == set()
+    ledger.close()
+    assert Books(journal.read(ledger.site.directory)[1]).is_empty
 
 
 def test_a_firing_that_fails_says_why(tmp_path: Path) -> None:

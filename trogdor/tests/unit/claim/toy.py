@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from trogdor.claim.ledger import Ledger, boot_ns
 from trogdor.claim.model import CannotInject, Claim, Json, Term, Trouble
@@ -16,6 +17,9 @@ class Toy(Resource):
 
     kind = "toy"
     failing = False
+    cannot_discard = False
+    standing: ClassVar[set[str]] = set()
+    """The ids of claims that something is prepared for."""
 
     def base(self, key: str) -> Json:
         return NODE.get(key)
@@ -23,6 +27,12 @@ class Toy(Resource):
     def prepare(self, claims: Sequence[Claim]) -> None:
         if any(claim.want == "impossible" for claim in claims):
             raise CannotInject("the toy is broken")
+        Toy.standing |= {claim.id for claim in claims}
+
+    def discard(self, claims: Sequence[Claim]) -> None:
+        if Toy.cannot_discard:
+            raise OSError("no toy")
+        Toy.standing -= {claim.id for claim in claims}
 
     def apply(self, claims: Sequence[Claim], bases: Mapping[str, Json], now_ns: int) -> Mapping[str, Trouble]:
         if Toy.failing:

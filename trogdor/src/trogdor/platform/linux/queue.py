@@ -68,6 +68,7 @@ class PacketQueue(Resource):
     kind: ClassVar[str] = "queue"
     nets: ClassVar[frozenset[Net]] = frozenset({Net.KERNEL, Net.WARDEN, Net.REPLAY})
     scope: ClassVar[str] = "net"
+    leaves_prepared: ClassVar[bool] = True
     undone_by: ClassVar[str] = (
         "the reader of the queue ends with its agent, or is killed by its watchdog, and each fault has its own end; "
         "without a reader the kernel lets packets pass. warden and replay remove the rules"
@@ -86,7 +87,6 @@ class PacketQueue(Resource):
         prepared = self._prepared | {claim.id: claim.want for claim in claims}
         failed = self._set_rules(list(prepared.values()))
         if failed:
-            self.discard(claims)
             raise CannotInject(f"no rules in the raw table (the package iptables is needed): {failed}")
         self._prepared = prepared
 
@@ -94,9 +94,11 @@ class PacketQueue(Resource):
         """Takes away the rules that no other claim needs, and the reader after the last."""
         for claim in claims:
             self._prepared.pop(claim.id, None)
-        self._set_rules(list(self._prepared.values()))
+        failed = self._set_rules(list(self._prepared.values()))
         if not self._prepared:
             self._end_reader()
+        if failed:
+            raise OSError(failed)
 
     def _run(self, command: list[str], text: str = "") -> "subprocess.CompletedProcess[str]":
         with self.place.entered():
@@ -143,9 +145,8 @@ class PacketQueue(Resource):
         self._reader = None
 
     def apply(self, claims: Sequence[Claim], bases: Mapping[str, Json], now_ns: int) -> Mapping[str, Trouble]:
-        if not claims and not self._is_read():  # another process prepared it, and is gone; or the reader is
-            failed = self._set_rules([])
-            return {KEY: Trouble("failed", failed)} if failed else {}
+        if not self._is_read() and not claims:  # its reader is gone, or it was another process's: what stands is inert
+            return {}
         if not self._is_read():
             return {KEY: Trouble("gone", "the packet queue's reader has ended: packets pass unharmed")}
         rules = [{**claim.want, "untilNs": claim.term.end_ns} for claim in claims]
