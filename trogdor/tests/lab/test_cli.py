@@ -206,6 +206,18 @@ def test_frozen_is_exit_6(cluster: Cluster) -> None:
     assert cluster.run("partition", "n1", "/", "n2", "--for", "100ms").returncode == 0
 
 
+def test_one_frozen_node_refuses_faults_and_is_named(cluster: Cluster) -> None:
+    assert cluster.run("freeze", "n2").returncode == 0
+    try:
+        done = cluster.run("partition", "n1", "/", "n2", "--for", "1s")
+        assert (done.returncode, "trogdor thaw n2" in done.stderr) == (6, True), done.stderr
+        assert "frozen: n2" in cluster.run("faults").stdout
+        assert cluster.run("partition", "n1", "/", "n3", "--for", "100ms").returncode == 0
+    finally:
+        assert cluster.run("thaw", "n2").returncode == 0
+    assert "frozen" not in cluster.run("faults").stdout
+
+
 def test_a_users_command_that_fails_is_exit_1(cluster: Cluster) -> None:
     document = {"class": "ExternalCommandSpec", "commandNode": "n1", "command": ["/bin/false"]}
     done = cluster.run("run", json.dumps(document), "--for", "30s")

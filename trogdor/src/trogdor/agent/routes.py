@@ -117,6 +117,7 @@ class Routes:
         self._workers.hear(body.coordinator)
         clock = self._of.clock
         answer = {"bootNs": clock.boot_ns(), "wallMs": clock.wall_ms(), **self._boot(), "sentNs": body.sent_ns}
+        answer["frozen"] = refusing.frozen(self._of.places.own)
         overdue = self._shown_by_worker(Ledger.overdue)
         return answer | {"overdue": overdue} if overdue else answer
 

@@ -6,6 +6,7 @@ import typer
 
 from trogdor.cli.duration import now_ms, say_duration
 from trogdor.cli.output import bad, clock, doubtful, good, print_json, print_table
+from trogdor.cli.safety import say_frozen
 from trogdor.cli.target import Target, agent, coordinator
 
 
@@ -28,6 +29,8 @@ def command(
         return
     header = ("NODE", "TASK", "WHAT", "SEEN", "UNTIL", "LEFT", "ON")
     print_table(header, [_row(fault) for fault in answer["faults"]], "no faults")
+    if frozen := say_frozen(bool(answer.get("frozen")), answer.get("frozenNodes", ())):
+        print(doubtful(frozen))
 
 
 def _row(fault: dict[str, Any]) -> tuple[str, ...]:

@@ -8,12 +8,18 @@ from trogdor.cli.exits import ExitCode, Failure
 from trogdor.cli.foreground import HEAL_DEADLINE_S
 from trogdor.cli.judge import judge, statuses_of
 from trogdor.cli.output import print_json
-from trogdor.cli.target import Target, agent, complete_task, coordinator
+from trogdor.cli.target import Target, agent, complete_node, complete_task, coordinator
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trogdor.client import Client
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Nodes = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NODE", autocompletion=complete_node, help="Only these nodes; otherwise all."),
+]
 OneAgent = Annotated[
     str | None, typer.Option("--agent", metavar="TARGET", help="Only one agent: its HOST:PORT or unix:PATH.")
 ]
@@ -84,15 +90,35 @@ def report_healed(answer: dict[str, Any], as_json: bool) -> None:
         print(f"healed: {' '.join(stopped)}" if stopped else "nothing was in force")
 
 
-def freeze(*, target: Target = None, one: OneAgent = None) -> None:
+def freeze(nodes: Nodes = None, *, target: Target = None, one: OneAgent = None) -> None:
     """Refuses new faults from now on, also after a restart, until `trogdor thaw`. Running ones go on."""
+    names = _names(nodes, one)
     with agent(one) if one else coordinator(target) as client:
-        client.freeze()
-        print(f"frozen: {client.target} refuses new faults until `trogdor thaw`")
+        client.freeze(names)
+        if names:
+            print(say_frozen(False, names))
+        else:
+            print(f"frozen: {client.target} refuses new faults until `trogdor thaw`")
 
 
-def thaw(*, target: Target = None, one: OneAgent = None) -> None:
+def thaw(nodes: Nodes = None, *, target: Target = None, one: OneAgent = None) -> None:
     """Allows faults again after `trogdor freeze`."""
+    names = _names(nodes, one)
     with agent(one) if one else coordinator(target) as client:
-        client.thaw()
-        print(f"thawed: {client.target} accepts faults")
+        client.thaw(names)
+        print(f"thawed: {' '.join(names) or client.target} accepts faults")
+
+
+def _names(nodes: list[str] | None, one: str | None) -> list[str]:
+    if nodes and one:
+        raise Failure(ExitCode.BAD_USAGE, "name nodes, which the coordinator reaches, or one agent with --agent")
+    return list(dict.fromkeys(nodes or ()))
+
+
+def say_frozen(everywhere: bool, nodes: "Sequence[str]") -> str:
+    """Who refuses new faults, in words; empty where nobody does."""
+    lines = ["frozen: new faults are refused everywhere until `trogdor thaw`"] if everywhere else []
+    if nodes:
+        names = " ".join(nodes)
+        lines.append(f"frozen: {names} refuse{'s' if len(nodes) == 1 else ''} new faults until `trogdor thaw {names}`")
+    return "\n".join(lines)

@@ -7,6 +7,7 @@ import typer
 
 from trogdor.cli.duration import now_ms, say_duration
 from trogdor.cli.output import bad, clock, doubtful, good, print_json, print_table
+from trogdor.cli.safety import say_frozen
 from trogdor.cli.target import Target, coordinator
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def ls(
     """Lists the tasks, latest first: what each is, when, and how it ended."""
     with coordinator(target) as client:
         tasks = client.tasks(state=state.name if state else None)
+        now = {} if as_json else client.faults()
     if as_json:
         print_json(tasks)
         return
@@ -42,6 +44,8 @@ def ls(
         [_task_row(task_id, task) for task_id, task in latest_first],
         "no tasks",
     )
+    if frozen := say_frozen(bool(now.get("frozen")), now.get("frozenNodes", ())):
+        print(doubtful(frozen))
 
 
 def _task_row(task_id: str, task: "Task") -> tuple[str, ...]:

@@ -126,13 +126,13 @@ class _AsyncClient:
         """What is in force now, and until when."""
         return await self._get(f"/{self._daemon}/faults")  # type: ignore[no-any-return]
 
-    async def freeze(self) -> None:
-        """Refuses new faults from now on, also after a restart."""
-        await self._connection.send(Call("PUT", f"/{self._daemon}/freeze", {}))
+    async def freeze(self, nodes: Sequence[str] = ()) -> None:
+        """Refuses new faults from now on, also after a restart; ``nodes``: of a coordinator, on these nodes alone."""
+        await self._connection.send(calls.freeze(self._daemon, "freeze", nodes))
 
-    async def thaw(self) -> None:
+    async def thaw(self, nodes: Sequence[str] = ()) -> None:
         """Ends ``freeze``."""
-        await self._connection.send(Call("PUT", f"/{self._daemon}/thaw", {}))
+        await self._connection.send(calls.freeze(self._daemon, "thaw", nodes))
 
 
 class AsyncClient(_AsyncClient):

@@ -83,6 +83,10 @@ def plan(spec: Mapping[str, Json], node: str) -> Call:
     return Call("POST", "/agent/plan", {"nodeName": node, "spec": dict(spec)})
 
 
+def freeze(daemon: str, verb: str, nodes: Sequence[str]) -> Call:
+    return Call("PUT", f"/{daemon}/{verb}", {"nodeNames": list(nodes)} if nodes else {})
+
+
 def task(task_id: str) -> Call:
     return Call("GET", f"/coordinator/tasks/{quote(task_id, safe='')}")
 

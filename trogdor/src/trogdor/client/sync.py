@@ -168,13 +168,13 @@ class _Client:
         """What is in force now, and until when."""
         return self._get(f"/{self._daemon}/faults")  # type: ignore[no-any-return]
 
-    def freeze(self) -> None:
-        """Refuses new faults from now on, also after a restart."""
-        self._connection.send(Call("PUT", f"/{self._daemon}/freeze", {}))
+    def freeze(self, nodes: Sequence[str] = ()) -> None:
+        """Refuses new faults from now on, also after a restart; ``nodes``: of a coordinator, on these nodes alone."""
+        self._connection.send(calls.freeze(self._daemon, "freeze", nodes))
 
-    def thaw(self) -> None:
+    def thaw(self, nodes: Sequence[str] = ()) -> None:
         """Ends ``freeze``."""
-        self._connection.send(Call("PUT", f"/{self._daemon}/thaw", {}))
+        self._connection.send(calls.freeze(self._daemon, "thaw", nodes))
 
 
 class Client(_Client):

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from trogdor.coordinator import java
 from trogdor.coordinator.nodes import Agent
+from trogdor.coordinator.state import is_fault
 from trogdor.spec import Spec, SpecError, UnknownSpecClass, parse
 from trogdor.topology import Topology
 from trogdor.wire.errors import BadRequest
@@ -75,6 +76,9 @@ def _problems_on(agent: Agent, spec: Spec) -> list[dict[str, str]]:
     unknown = spec.classes() - set(classes) if agent.kind == "own" and classes is not None else set()
     missing = agent.features.get("missing") or {}
     problems = []
+    if agent.frozen and is_fault(spec):
+        refused = f"frozen: node {name} refuses new faults until `trogdor thaw {name}`"
+        problems.append(_problem("spec", refused, "impossible"))
     for wanted in sorted(unknown):
         what = "this" if wanted == spec.class_name else wanted.rpartition(".")[2]
         why = missing.get(wanted) or "; ".join(f"{what}: {reason}" for what, reason in missing.items())

@@ -127,6 +127,7 @@ class Agent:
         answer = await self.connection.send(Call("POST", "/agent/lease", body), SILENCE_S)
         self.offsets.add(sent_ns, self._clock.boot_ns(), answer["bootNs"])
         self.overdue = answer.get("overdue", [])
+        self.features["frozen"] = answer.get("frozen", False)
         self.heard()
 
     async def _beat_on(self) -> None:
@@ -182,6 +183,16 @@ class Agent:
     async def shipping(self, worker: Worker) -> None:
         """Returns once it is on disk that this agent may have been told of a worker."""
         await self._tasks.shipping(worker)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it refuses new faults, by what it said last."""
+        return self.features.get("frozen") is True
+
+    async def freeze(self, frozen: bool) -> None:
+        """Has it refuse new faults, durably, or allow them again. Raises ClientError."""
+        await self.connection.send(Call("PUT", f"/agent/{'freeze' if frozen else 'thaw'}", {}))
+        self.features["frozen"] = frozen
 
     def now_ns(self) -> int:
         """Now, by our CLOCK_BOOTTIME."""

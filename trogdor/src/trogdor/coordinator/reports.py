@@ -6,9 +6,8 @@ from typing import Any
 
 from trogdor.coordinator.nodes import Agent
 from trogdor.coordinator.progress import EXPIRED, Progress
-from trogdor.coordinator.state import Phase, State, Task, Worker
+from trogdor.coordinator.state import Phase, State, Task, Worker, is_fault
 from trogdor.instant import NS_PER_MS, NS_PER_S
-from trogdor.spec import Spec
 
 LEAST_ARMINGS = 16
 LEAST_MARGIN_NS, MOST_MARGIN_NS = 20 * NS_PER_MS, 200 * NS_PER_MS
@@ -143,8 +142,3 @@ class Reports(Progress):
             self._armings.popleft()
         slowest_ns = max((took_ns for _, took_ns in self._armings), default=MOST_MARGIN_NS)
         return min(max(LEAST_MARGIN_NS, 2 * slowest_ns), MOST_MARGIN_NS)
-
-
-def is_fault(spec: Spec) -> bool:
-    """Whether a spec disturbs anything: all but workloads and NoOp."""
-    return ".workload." not in spec.class_name and ".task." not in spec.class_name

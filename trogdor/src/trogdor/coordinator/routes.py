@@ -7,15 +7,15 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from trogdor.client.errors import ClientError
 from trogdor.coordinator import admission
 from trogdor.coordinator.leases import Leases
-from trogdor.coordinator.reports import is_fault
-from trogdor.coordinator.state import Phase, State, Task
+from trogdor.coordinator.state import Phase, State, Task, is_fault
 from trogdor.coordinator.tasks import Tasks
 from trogdor.http.app import Endpoint, query_long
 from trogdor.http.sse import EventStream
 from trogdor.wire import messages
-from trogdor.wire.errors import BadRequest, NotFound
+from trogdor.wire.errors import BadRequest, NotFound, Unavailable
 from trogdor.wire.messages import (
     CoordinatorShutdownRequest,
     CreateTaskRequest,
@@ -41,6 +41,12 @@ class MarkRequest(Message):
     """A user's mark in the events (ours)."""
 
     text: str = Field(min_length=1, max_length=10_000, description="What the events are to say.")
+
+
+class FreezeRequest(Message):
+    """Refuses new faults, or allows them again (ours)."""
+
+    node_names: tuple[str, ...] = Field((), description="On the agents of these nodes; none: here, for all nodes.")
 
 
 class Routes:
@@ -90,8 +96,8 @@ class Routes:
             Endpoint("GET", "/coordinator/nodes", self.nodes, "The nodes and how they are."),
             Endpoint("GET", "/coordinator/faults", self.faults, "What is in force now, and until when."),
             Endpoint("PUT", "/coordinator/heal", self.heal, "Stops every task.", Empty),
-            Endpoint("PUT", "/coordinator/freeze", self.freeze, "Refuses new faults.", Empty),
-            Endpoint("PUT", "/coordinator/thaw", self.thaw, "Allows them again.", Empty),
+            Endpoint("PUT", "/coordinator/freeze", self.freeze, "Refuses new faults.", FreezeRequest),
+            Endpoint("PUT", "/coordinator/thaw", self.thaw, "Allows them again.", FreezeRequest),
             Endpoint("POST", "/coordinator/mark", self.mark, "Writes a mark.", MarkRequest),
         ]
 
@@ -189,20 +195,34 @@ class Routes:
             if worker.phase is Phase.RUNNING and is_fault(worker.task.spec)
         ]
         overdue = [{**fault, "up": agent.up} for agent in tasks.agents.values() for fault in agent.overdue]
-        return {"faults": running + overdue}
+        return {
+            "faults": running + overdue,
+            "frozen": tasks.identity.frozen,
+            "frozenNodes": sorted(name for name, agent in tasks.agents.items() if agent.frozen),
+        }
 
     async def heal(self, _request: Request, _body: Empty) -> Any:
         return await self.tasks.heal(HEAL_S)
 
-    async def freeze(self, _request: Request, _body: Empty) -> None:
-        await self._freeze(True)
+    async def freeze(self, _request: Request, body: FreezeRequest) -> None:
+        await self._freeze(body.node_names, True)
 
-    async def thaw(self, _request: Request, _body: Empty) -> None:
-        await self._freeze(False)
+    async def thaw(self, _request: Request, body: FreezeRequest) -> None:
+        await self._freeze(body.node_names, False)
 
-    async def _freeze(self, frozen: bool) -> None:
-        self.tasks.events.emit("freeze" if frozen else "thaw")
-        await self.tasks.identity.freeze(frozen)
+    async def _freeze(self, names: tuple[str, ...], frozen: bool) -> None:
+        what, agents = "freeze" if frozen else "thaw", self.tasks.agents
+        if unknown := [name for name in names if name not in agents]:
+            raise BadRequest(f"Unknown node names: {', '.join(unknown)}")
+        for name in names:
+            try:
+                await agents[name].freeze(frozen)
+            except ClientError as error:
+                raise Unavailable(f"node {name}: {what} was not taken: {error}") from None
+            self.tasks.events.emit(what, node=name)
+        if not names:
+            self.tasks.events.emit(what)
+            await self.tasks.identity.freeze(frozen)
 
     async def mark(self, _request: Request, body: MarkRequest) -> Any:
         self.tasks.events.emit("mark", source="user", text=body.text)

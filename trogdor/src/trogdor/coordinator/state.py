@@ -197,6 +197,11 @@ class Task:
         )
 
 
+def is_fault(spec: Spec) -> bool:
+    """Whether a spec disturbs anything: all but workloads and NoOp."""
+    return ".workload." not in spec.class_name and ".task." not in spec.class_name
+
+
 def dump(value: Json) -> str:
     """JSON as upstream writes it: compact, keys in their order."""
     return to_json(value).decode()

@@ -10,8 +10,8 @@ from trogdor.coordinator import admission
 from trogdor.coordinator.events import Events
 from trogdor.coordinator.identity import Identity
 from trogdor.coordinator.nodes import Agent
-from trogdor.coordinator.reports import Reports, is_fault
-from trogdor.coordinator.state import Phase, State, Task, Worker, dump
+from trogdor.coordinator.reports import Reports
+from trogdor.coordinator.state import Phase, State, Task, Worker, dump, is_fault
 from trogdor.coordinator.store import Store, StoreError
 from trogdor.instant import NS_PER_MS, Clock
 from trogdor.spec import Spec

@@ -23,6 +23,7 @@ def test_ls_shows_the_latest_first(run: Run, daemon: Daemon) -> None:
         "seen": task("DONE", 2000, status={"n1": {"verdict": "seen"}, "n2": {"verdict": "unverified: no agent"}}),
     }
     daemon.answers["GET /coordinator/tasks"] = (200, {"tasks": tasks})
+    daemon.answers["GET /coordinator/faults"] = (200, {"faults": []})
     lines = run("ls", "-t", daemon.target).out.splitlines()
     assert lines[0].split() == ["ID", "WHAT", "STATE", "START", "FOR", "OUTCOME"]
     assert [line.split()[0] for line in lines[1:]] == ["new", "seen", "old"]
@@ -33,6 +34,7 @@ def test_ls_shows_the_latest_first(run: Run, daemon: Daemon) -> None:
 
 def test_ls_by_state_and_of_none(run: Run, daemon: Daemon) -> None:
     daemon.answers["GET /coordinator/tasks?state=RUNNING"] = (200, {})
+    daemon.answers["GET /coordinator/faults"] = (200, {"faults": []})
     assert run("ls", "--state", "running", "-t", daemon.target).out == "no tasks\n"
 
 
@@ -98,6 +100,25 @@ def test_freeze_and_thaw_everywhere_or_on_one_agent(run: Run, daemon: Daemon) ->
             option = "-t" if kind == "coordinator" else "--agent"
             assert run(verb, option, daemon.target).code == 0
             assert daemon.requests[-1][0] == f"PUT /{kind}/{verb}"
+
+
+def test_freeze_and_thaw_of_some_nodes(run: Run, daemon: Daemon) -> None:
+    for verb in ("freeze", "thaw"):
+        daemon.answers[f"PUT /coordinator/{verb}"] = (200, {})
+        assert "n3 n4" in run(verb, "n3", "n4", "-t", daemon.target).out
+        assert daemon.requests[-1] == (f"PUT /coordinator/{verb}", {"nodeNames": ["n3", "n4"]})
+    assert run("freeze", "n3", "--agent", daemon.target).code == 2
+
+
+@pytest.mark.parametrize("verb", ["ls", "faults"])
+def test_who_refuses_new_faults_is_named(run: Run, daemon: Daemon, verb: str) -> None:
+    daemon.answers["GET /coordinator/tasks"] = (200, {})
+    daemon.answers["GET /coordinator/faults"] = (200, {"faults": [], "frozen": True, "frozenNodes": ["n3"]})
+    lines = run(verb, "-t", daemon.target).out.splitlines()
+    assert lines[1:] == [
+        "frozen: new faults are refused everywhere until `trogdor thaw`",
+        "frozen: n3 refuses new faults until `trogdor thaw n3`",
+    ]
 
 
 def test_a_frozen_coordinator_is_exit_6(run: Run, daemon: Daemon) -> None:

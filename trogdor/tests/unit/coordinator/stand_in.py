@@ -13,7 +13,14 @@ from trogdor.http.sse import Event, EventStream, Feed
 from trogdor.instant import Clock
 from trogdor.wire import messages
 from trogdor.wire.errors import Conflict
-from trogdor.wire.messages import ArmWorkerRequest, CreateWorkerRequest, LeaseRequest, StopWorkerRequest, worker_state
+from trogdor.wire.messages import (
+    ArmWorkerRequest,
+    CreateWorkerRequest,
+    Empty,
+    LeaseRequest,
+    StopWorkerRequest,
+    worker_state,
+)
 
 NS_PER_MS = 1_000_000
 
@@ -62,6 +69,7 @@ class StandIn:
         """Takes stops and does nothing."""
         self.lease_answer: Any = None
         """What a lease is answered with, if not as it should be."""
+        self.frozen = False
         self.port = 0
         self._server: Server | None = None
         self._feeds: set[Feed] = set()
@@ -98,6 +106,8 @@ class StandIn:
             Endpoint("POST", "/agent/worker/arm", self._arm, "", ArmWorkerRequest),
             Endpoint("POST", "/agent/lease", self._lease, "", LeaseRequest),
             Endpoint("GET", "/agent/events", self._events, ""),
+            Endpoint("PUT", "/agent/freeze", self._freeze, "", Empty),
+            Endpoint("PUT", "/agent/thaw", self._thaw, "", Empty),
         ]
         return upstream if self.java else upstream + ours
 
@@ -118,7 +128,13 @@ class StandIn:
         if self.lease_answer is not None:
             return self.lease_answer
         times = {"bootNs": self.clock.boot_ns(), "wallMs": self.clock.wall_ms()}
-        return {**times, "bootId": "b", "epoch": 1, "overdue": self.overdue}
+        return {**times, "bootId": "b", "epoch": 1, "overdue": self.overdue, "frozen": self.frozen}
+
+    async def _freeze(self, _request: Request, _body: Empty) -> None:
+        self.frozen = True
+
+    async def _thaw(self, _request: Request, _body: Empty) -> None:
+        self.frozen = False
 
     async def _events(self, _request: Request, _body: None) -> Any:
         return EventStream(self._follow())

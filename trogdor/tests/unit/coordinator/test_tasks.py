@@ -323,6 +323,23 @@ async def test_frozen_is_frozen_also_after_a_restart(pair: Cluster) -> None:
     await pair.client.create_task("t", fault)
 
 
+async def test_one_frozen_node_is_known_though_nobody_froze_it_here(pair: Cluster) -> None:
+    fault = {"class": "ProcessStopFaultSpec", "nodeNames": ["node1"], "javaProcessName": "x", "startMs": FAR_MS}
+    await pair.client.freeze(["node0"])
+    assert (await pair.client.faults())["frozenNodes"] == ["node0"]
+    await pair.client.create_task("t", fault)
+    with pytest.raises(Refused, match="trogdor thaw node0"):
+        await pair.client.create_task("u", {**fault, "nodeNames": ["node0"]})
+    await pair.client.thaw(["node0"])
+    assert (await pair.client.faults())["frozenNodes"] == []
+    pair.agents["node1"].frozen = True
+    assert pair.coordinator
+    await pair.coordinator.tasks.agents["node1"].beat()
+    assert (await pair.client.faults()) == {"faults": [], "frozen": False, "frozenNodes": ["node1"]}
+    with pytest.raises(Refused, match="Unknown node names: node9"):
+        await pair.client.freeze(["node9"])
+
+
 async def test_heal_ends_everything_and_says_so(pair: Cluster) -> None:
     await pair.client.create_task("a", noop(durationMs=LONG_MS))
     await pair.client.create_task("b", noop(startMs=FAR_MS))
