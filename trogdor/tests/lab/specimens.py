@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+from lab.groups import control_group
 from trogdor.claim.place import Place
 from trogdor.platform.linux import processes
 from trogdor.platform.linux.cut import key_of
@@ -67,6 +68,13 @@ def _kill() -> Iterator[Specimen]:
 
 
 @contextmanager
+def _freezer() -> Iterator[Specimen]:
+    with sleeping() as key, control_group() as group:
+        group.add(int(key.partition("@")[0]))
+        yield group.key, "frozen", "frozen"
+
+
+@contextmanager
 def _qdisc() -> Iterator[Specimen]:
     yield "eth0", {"match": None, "rateKbit": 5000}, {"match": None, "rateKbit": 6000}
 
@@ -103,6 +111,7 @@ def _original_kibosh() -> Iterator[Specimen]:
 
 
 SPECIMENS: Mapping[str, Callable[[], AbstractContextManager[Specimen]]] = {
+    "freezer": _freezer,
     "kibosh": _kibosh,
     "kibosh-c": _original_kibosh,
     "kill": _kill,

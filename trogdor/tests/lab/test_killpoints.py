@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from lab.claims_process import ClaimsProcess
+from lab.groups import why_no_group
 from lab.specimens import SPECIMENS
 from trogdor.claim.points import POINTS
 from trogdor.lab import Lab
@@ -29,6 +30,8 @@ def test_every_kind_of_resource_has_a_specimen() -> None:
 def test_killed_there(node: ClaimsProcess, point: str, kind: str, tmp_path: Path) -> None:
     if kind == "kibosh":
         pytest.importorskip("kibosh._native", reason="Kibosh is not built: make -C kibosh build")
+    if kind == "freezer" and (why := why_no_group()):
+        pytest.skip(why)
     seen = node("case", point=point, kind=kind, state=str(tmp_path))
     assert seen["died"], f"{point} was never reached"
     assert seen["explained"], "the node is under something that its journal does not tell of"

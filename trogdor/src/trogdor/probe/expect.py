@@ -23,10 +23,14 @@ class LinkCut:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStopped:
-    """The process does not run: its state in /proc is T. ``started`` is field 22 of /proc/PID/stat."""
+    """The process does not run: its state in /proc is T, or it is in the frozen control group ``group``.
+
+    ``started`` is field 22 of /proc/PID/stat, ``group`` a directory.
+    """
 
     pid: int
     started: int
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,8 @@ def _covers(held: Expectation, asked: Expectation) -> bool:
     if isinstance(held, LinkCut) and isinstance(asked, LinkCut):
         whole = held.protocol == "any" and not held.ports and not held.new_only
         return (held.source, held.target) == (asked.source, asked.target) and (whole or held == asked)
+    if isinstance(held, ProcessStopped) and isinstance(asked, ProcessStopped):
+        return (held.pid, held.started) == (asked.pid, asked.started)
     return held == asked
 
 

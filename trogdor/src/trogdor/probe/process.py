@@ -1,6 +1,7 @@
 """Sees whether processes are stopped: their state in /proc."""
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock
@@ -14,13 +15,30 @@ GONE_NS = NS_PER_S
 
 
 def state_of(expected: ProcessStopped) -> str:
-    """The letter of proc(5); empty when the process is gone, or its pid is another's now."""
+    """The letter of proc(5), T also when it is frozen; empty when it is gone, or its pid is another's now."""
     try:
         with open(f"/proc/{expected.pid}/stat", "rb") as stat:
             fields = stat.read().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return ""
-    return fields[0].decode() if int(fields[19]) == expected.started else ""
+    if int(fields[19]) != expected.started:
+        return ""
+    return "T" if expected.group and _is_frozen(expected) else fields[0].decode()
+
+
+def _is_frozen(expected: ProcessStopped) -> bool:
+    """The kernel's word that all in the group have come to rest, which is not what was written to it."""
+    try:
+        with open(f"{expected.group}/cgroup.events") as events:
+            if "frozen 1" not in events.read().splitlines():
+                return False
+        for path, _, _ in os.walk(expected.group):
+            with open(f"{path}/cgroup.procs") as members:
+                if str(expected.pid) in members.read().split():
+                    return True
+    except OSError:
+        pass
+    return False
 
 
 def name_of(pid: int) -> str:

@@ -43,7 +43,7 @@ class ProcessPauseFaultSpec(Spec, name="trogdor.fault.ProcessPauseFaultSpec"):
 
     node_names: tuple[StrictStr, ...] = Field(description="The nodes on which to stop it.")
     match: ProcessMatch = Field(description="Which processes; at least one field.")
-    tree: StrictBool = Field(False, description="Their descendants too.")
+    tree: StrictBool = Field(False, description="Their descendants too; at once where a control group is theirs alone.")
     max_processes: StrictInt = Field(MAX_PROCESSES, ge=1, le=1000, description="More matches than this: refused.")
 
     def check(self, topology: Topology) -> None:

@@ -12,6 +12,7 @@ from trogdor.platform.base import Plan, Scene
 from trogdor.platform.linux import PLATFORM
 from trogdor.platform.linux.addresses import Addresses, look_up, own_addresses
 from trogdor.platform.linux.cut import collapsed
+from trogdor.platform.linux.process import Targets
 from trogdor.platform.linux.processes import Process
 from trogdor.probe.expect import LinkCut, ProcessStopped
 from trogdor.spec import SpecError, parse
@@ -133,7 +134,9 @@ def test_nodes_in_one_network_namespace_are_told_apart_by_their_own_addresses() 
 def test_a_claim_on_each_process_found() -> None:
     spec = parse({"class": "ProcessStopFaultSpec", "nodeNames": ["n1"], "javaProcessName": "kafka.Kafka"})
     fault = PLATFORM.faults[type(spec)]
-    planned = fault.plan(spec, Scene(CLUSTER.nodes["n1"], CLUSTER, Place()), [Process(17, 4711, 1, "S", "java")], TERM)
+    planned = fault.plan(
+        spec, Scene(CLUSTER.nodes["n1"], CLUSTER, Place()), Targets([Process(17, 4711, 1, "S", "java")]), TERM
+    )
     assert [(claim.kind, claim.key, claim.want) for claim in planned.claims] == [("process", "17@4711", "stopped")]
     assert planned.expect == [ProcessStopped(17, 4711)]
     assert [text.format(spec=spec, task_id="t") for text in fault.text] == [
@@ -142,10 +145,20 @@ def test_a_claim_on_each_process_found() -> None:
     ]
 
 
+def test_one_claim_on_the_control_group_that_holds_a_tree_alone() -> None:
+    spec = parse({"class": "ProcessPauseFaultSpec", "nodeNames": ["n1"], "match": {"name": "etcd"}, "tree": True})
+    tree = [Process(17, 4711, 1, "S", "etcd"), Process(18, 4712, 17, "S", "etcd")]
+    planned = PLATFORM.faults[type(spec)].plan(
+        spec, Scene(CLUSTER.nodes["n1"], CLUSTER, Place()), Targets(tree, "/cg/etcd@5"), TERM
+    )
+    assert [(each.kind, each.key, each.want) for each in planned.claims] == [("freezer", "/cg/etcd@5", "frozen")]
+    assert planned.expect == [ProcessStopped(17, 4711, "/cg/etcd"), ProcessStopped(18, 4712, "/cg/etcd")]
+
+
 def test_no_process_found_is_unverified_and_not_an_error() -> None:
     spec = parse({"class": "ProcessPauseFaultSpec", "nodeNames": ["n1"], "match": {"name": "etcd"}})
     fault = PLATFORM.faults[type(spec)]
-    planned = fault.plan(spec, Scene(CLUSTER.nodes["n1"], CLUSTER, Place()), [], TERM)
+    planned = fault.plan(spec, Scene(CLUSTER.nodes["n1"], CLUSTER, Place()), Targets([]), TERM)
     assert (planned.claims, planned.unverified) == ([], "no process matched")
     assert fault.text[0].format(spec=spec, task_id="t") == "stopped name etcd"
 

@@ -1,6 +1,7 @@
 """Linux's kinds of resources: kind of claim → ``module:Class``. Nothing is imported before it is needed."""
 
 KINDS = {
+    "freezer": "trogdor.platform.linux.freezer:Freezer",
     "kibosh": "trogdor.platform.linux.kibosh:Kibosh",
     "kibosh-c": "trogdor.platform.linux.kibosh:OriginalKibosh",
     "kill": "trogdor.platform.linux.kill:Kill",

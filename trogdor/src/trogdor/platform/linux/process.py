@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from trogdor.claim.model import CannotInject, Claim, Term
 from trogdor.platform.base import Fault, Plan, Scene
 from trogdor.platform.linux import kill, processes
+from trogdor.platform.linux.freezer import FROZEN, directory_of, group_of
 from trogdor.platform.linux.processes import Process
 from trogdor.probe.expect import ProcessGone, ProcessStopped
 from trogdor.spec.process import MAX_PROCESSES, ProcessKillFaultSpec, ProcessPauseFaultSpec, ProcessStopFaultSpec
@@ -14,13 +16,25 @@ REPLAN_MS = 250
 """How late a process that appears during a fault is stopped at most, beside what it takes to find it."""
 
 
-def plan(spec: object, scene: Scene, facts: Sequence[Process], term: Term) -> Plan:
-    """A claim on each process found."""
+@dataclass(frozen=True)
+class Targets:
+    """The processes found, and the key of the control group that holds just them."""
+
+    processes: Sequence[Process]
+    group: str = ""
+
+
+def plan(spec: object, scene: Scene, facts: Targets, term: Term) -> Plan:
+    """A claim on the processes' control group, or else on each process."""
+    wants = [("process", each.key, "stopped") for each in facts.processes]
+    if facts.group:
+        wants = [("freezer", facts.group, FROZEN)]
+    group = directory_of(facts.group)
     return Plan(
-        claims=[Claim(f"{term.worker_id}/{each.key}", "process", each.key, "stopped", term) for each in facts],
-        expect=[ProcessStopped(each.pid, each.started) for each in facts],
-        targets=[each.words for each in facts],
-        unverified="" if facts else "no process matched",
+        claims=[Claim(f"{term.worker_id}/{key}", kind, key, want, term) for kind, key, want in wants],
+        expect=[ProcessStopped(each.pid, each.started, group) for each in facts.processes],
+        targets=[each.words for each in facts.processes],
+        unverified="" if facts.processes else "no process matched",
     )
 
 
@@ -41,9 +55,9 @@ def plan_kill(spec: ProcessKillFaultSpec, scene: Scene, facts: Sequence[Process]
     )
 
 
-def java_processes(spec: ProcessStopFaultSpec, scene: Scene) -> list[Process]:
+def java_processes(spec: ProcessStopFaultSpec, scene: Scene) -> Targets:
     """The Java processes meant; none is no error, as upstream."""
-    return _at_most(MAX_PROCESSES, _found({"javaMain": spec.java_process_name}, scene))
+    return Targets(_at_most(MAX_PROCESSES, _found({"javaMain": spec.java_process_name}, scene)))
 
 
 def processes_to_kill(spec: ProcessKillFaultSpec, scene: Scene) -> list[Process]:
@@ -51,10 +65,13 @@ def processes_to_kill(spec: ProcessKillFaultSpec, scene: Scene) -> list[Process]
     return _at_most(spec.max_processes, _found(spec.match.to_json(), scene))
 
 
-def matched_processes(spec: ProcessPauseFaultSpec, scene: Scene) -> list[Process]:
-    """The processes meant, with their descendants if asked for."""
+def matched_processes(spec: ProcessPauseFaultSpec, scene: Scene) -> Targets:
+    """The processes meant; with their descendants if asked for, by the control group where they have one alone."""
     found = _found(spec.match.to_json(), scene)
-    return _at_most(spec.max_processes, processes.descendants(found, scene.place) if spec.tree else found)
+    if not spec.tree:
+        return Targets(_at_most(spec.max_processes, found))
+    tree = _at_most(spec.max_processes, processes.descendants(found, scene.place))
+    return Targets(tree, group_of({each.pid for each in tree}))
 
 
 def _found(match: dict[str, str], scene: Scene) -> list[Process]:
@@ -71,7 +88,10 @@ def _at_most(most: int, found: list[Process]) -> list[Process]:
     return found
 
 
-CHECKED_BY = "The state of each process in /proc is stopped while it holds, and is not after."
+CHECKED_BY = (
+    "The state of each process in /proc is stopped, or cgroup.events says that its control group is frozen, while it "
+    "holds, and is not after."
+)
 
 FAULTS = (
     Fault(
@@ -96,7 +116,7 @@ FAULTS = (
         facts=matched_processes,
         plan=plan,
         text=("stopped {spec.match}", "resumed {spec.match}"),
-        kinds=("process",),
+        kinds=("freezer", "process"),
         checked_by=CHECKED_BY,
         replan_ms=REPLAN_MS,
     ),
