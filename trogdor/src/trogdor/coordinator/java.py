@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from trogdor.client import calls
 from trogdor.client.calls import Call
 from trogdor.coordinator.state import State, Worker
+from trogdor.instant import NS_PER_MS
 from trogdor.spec import Spec
 from trogdor.wire.status import FaultStatus
 
@@ -34,14 +35,24 @@ async def poll(agent: "Agent") -> None:
 
 
 async def create(agent: "Agent", worker: Worker) -> None:
-    """Has a worker made, at its instant: a Java agent starts it at once. Raises ClientError."""
+    """Has a worker made, at its instant: a Java agent starts it at once. Raises ClientError.
+
+    One that starts late is given a later start, so that it lasts as long as was asked.
+    """
     task = worker.task
+    spec = task.spec.at(task.spec.start_ms + worker.late_ns // NS_PER_MS) if worker.late_ns else task.spec
     if reason := refusal(worker.node, task.spec):
         agent.refuse(worker, reason)
     elif task.state in (State.PENDING, State.RUNNING):
         await agent.shipping(worker)
-        await agent.connection.send(calls.create_worker(worker.id, task.id, task.spec.to_json()))
+        await agent.connection.send(calls.create_worker(worker.id, task.id, spec.to_json()))
         agent.heard()
+
+
+async def create_anew(agent: "Agent", worker: Worker) -> None:
+    """Has a worker made that it was too late for before. Raises ClientError."""
+    await agent.connection.send(calls.destroy_worker(worker.id))
+    await create(agent, worker)
 
 
 def _shown(worker: dict[str, Any]) -> dict[str, Any]:

@@ -209,7 +209,11 @@ class Agent:
 
     def ship_anew(self, worker: Worker) -> None:
         """Tells the agent of a worker that it has had, and that has never started."""
-        self._start("anew", worker, lambda: self._arm_anew(worker))
+        if self.kind == "java":
+            at_ns = worker.task.start_boot_ns + worker.late_ns
+            self._start("anew", worker, lambda: java.create_anew(self, worker), at_ns)
+        else:
+            self._start("anew", worker, lambda: self._arm_anew(worker))
 
     async def _arm_anew(self, worker: Worker) -> None:
         late_ns = -1

@@ -39,7 +39,8 @@ class Reports(Progress):
             self._stranger(agent, worker_id, shown)
             return
         phase = _PHASES[shown["state"]]
-        never_started = shown.get("error") == EXPIRED and shown.get("startedMs", -1) < 0
+        has_started = agent.kind != "java" and shown.get("startedMs", -1) >= 0  # Java's has when it expires, too
+        never_started = shown.get("error") == EXPIRED and not has_started
         if phase is Phase.DONE and never_started and self._starts_late(worker):
             return
         if "status" in shown:

@@ -173,8 +173,14 @@ class StandIn:
 
     async def _create(self, request: Request, body: CreateWorkerRequest) -> None:
         self._log(request)
+        busy_s, self.busy_s = self.busy_s, 0.0
+        await asyncio.sleep(busy_s)
         if body.worker_id not in self.workers:
             held = self.workers[body.worker_id] = Held(body)
+            if body.spec.end_ms <= self.clock.wall_ms():  # as Java has it: started and done at once
+                held.state, held.error, held.status = "DONE", "worker expired", None
+                held.started_ms = held.done_ms = self.clock.wall_ms()
+                return
             self._fire(body.worker_id)
             left_ms = body.spec.end_ms - self.clock.wall_ms()
             self._later(held, left_ms * NS_PER_MS, self._end, body.worker_id)

@@ -54,13 +54,18 @@ async def test_the_offset_of_an_agents_clock_is_taken_into_account(cluster: Clus
     assert -3100 < shown["behind"]["offsetMs"] < -2900
 
 
-async def test_a_short_task_for_now_runs_late_where_its_agent_was_busy(pair: Cluster) -> None:
-    pair.agents["node1"].busy_s = 1.0
-    await pair.client.create_task("t", noop(durationMs=20))
-    task = await pair.done("t")
+@pytest.mark.parametrize("java", [False, True])
+async def test_a_short_task_for_now_runs_late_where_its_agent_was_busy(cluster: Cluster, java: bool) -> None:
+    await cluster.add("node0")
+    await cluster.add("node1", java=java)
+    await cluster.start()
+    await cluster.met()
+    cluster.agents["node1"].busy_s = 1.0
+    await cluster.client.create_task("t", noop(durationMs=20))
+    task = await cluster.done("t")
     assert task.get("error", "") == ""
     assert task["status"] == {"node0": "done", "node1": "done"}
-    assert [len(agent.fired) for agent in pair.agents.values()] == [1, 1]
+    assert [len(agent.fired) for agent in cluster.agents.values()] == [1, 1]
 
 
 async def test_a_task_for_a_given_time_expires_where_its_agent_was_busy(pair: Cluster) -> None:
@@ -162,8 +167,10 @@ async def test_an_agent_that_restarts_before_the_instant_is_told_again(pair: Clu
     await pair.in_state("t", "RUNNING")
 
 
-async def test_an_agent_that_comes_late_starts_late(cluster: Cluster) -> None:
-    await cluster.add("node0", "node1")
+@pytest.mark.parametrize("java", [False, True])
+async def test_an_agent_that_comes_late_starts_late(cluster: Cluster, java: bool) -> None:
+    await cluster.add("node0")
+    await cluster.add("node1", java=java)
     port = cluster.agents["node1"].port
     await cluster.agents["node1"].kill()
     await cluster.start()
@@ -174,6 +181,44 @@ async def test_an_agent_that_comes_late_starts_late(cluster: Cluster) -> None:
     assert cluster.agents["node1"].port == port
     await cluster.until(lambda: cluster.agents["node1"].fired)
     await cluster.in_state("t", "RUNNING")
+
+
+@pytest.mark.parametrize("java", [False, True])
+async def test_an_agent_that_comes_after_the_end_never_starts(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, java: bool
+) -> None:
+    monkeypatch.setattr(progress, "OVERDUE_NS", 300 * 10**9)
+    await cluster.add("node0")
+    await cluster.add("node1", java=java)
+    await cluster.agents["node1"].kill()
+    await cluster.start()
+    end_ms = now_ms(cluster) + 600
+    await cluster.client.create_task("t", noop(startMs=end_ms - 100, durationMs=100), check=False)
+    await cluster.until(lambda: now_ms(cluster) > end_ms)
+    await cluster.agents["node1"].start()
+    assert (await cluster.done("t"))["error"] == "worker expired"
+    assert not cluster.agents["node1"].fired
+
+
+async def test_an_unknown_worker_of_a_known_task_is_adopted_and_of_an_unknown_one_is_ended(pair: Cluster) -> None:
+    await pair.client.create_task("known", noop(durationMs=LONG_MS))
+    await pair.client.create_task("destroyed", noop(durationMs=LONG_MS))
+    await pair.until(lambda: all(len(agent.fired) == 2 for agent in pair.agents.values()))
+    await pair.crash()
+    kept = dict(pair.agents["node0"].workers)
+    await pair.start()
+    await pair.client.destroy_task("destroyed")
+    await pair.until(lambda: len(pair.agents["node0"].workers) == 1)
+    assert [held.request.task_id for held in pair.agents["node0"].workers.values()] == ["known"]
+    assert (await pair.client.task("known"))["state"] == "RUNNING"
+    gone = next(worker_id for worker_id, held in kept.items() if held.request.task_id == "destroyed")
+    pair.agents["node0"].workers[gone] = kept[gone]
+    kept[gone].state = "RUNNING"
+    await pair.crash()
+    await pair.start()
+    await pair.until(lambda: gone not in pair.agents["node0"].workers)
+    assert (await pair.client.task("known"))["state"] == "RUNNING"
+    assert [len(agent.fired) for agent in pair.agents.values()] == [2, 2]
 
 
 async def test_a_node_that_stays_away_does_not_wedge_its_task(pair: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
