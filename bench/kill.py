@@ -1,4 +1,4 @@
-"""Agents, wardens and the coordinator killed or stopped at random moments of faults: how often, and how late all went.
+"""Agents, wardens and the coordinator struck at random moments of faults: how often, and how late all was gone.
 
     PYTHONPATH=trogdor/src:trogdor/tests python bench/kill.py [100] [--seed 1]
 
@@ -12,7 +12,7 @@ import sys
 from lab.killing import Ground
 from trogdor.lab import Lab
 
-VICTIMS = 6
+VICTIMS = 10
 
 
 def main() -> int:
@@ -23,7 +23,7 @@ def main() -> int:
     with Lab(nodes=VICTIMS + 2) as lab, Ground(lab, arguments.seed) as ground:
         ground.strike_nodes(arguments.times)
         ground.strike_coordinator(-(-arguments.times // VICTIMS))
-        print(ground.table())
+        print(ground.report())
         found = [*ground.problems, *ground.left()]
     print("\n".join(found) or "nothing stayed, nothing wedged")
     return 1 if found else 0
