@@ -66,8 +66,18 @@ def test_a_delay_that_somebody_undoes_is_an_error(client: Client, slow_lab: Lab)
     assert "beacons come as fast as before" in str(task.get("error"))
 
 
+def test_the_loss_of_everything_is_seen_and_its_undoing_by_somebody_an_error(client: Client, slow_lab: Lab) -> None:
+    client.create_task("lost", slow(client, 120_000, lossPercent=100))
+    until(client, "lost", lambda task: isinstance(task["status"], dict) and task["status"]["verdict"] == "seen")
+    slow_lab.nodes["n2"].exec(["iptables", "-t", "raw", "-D", "PREROUTING", "1"], check=True)
+    assert "again" in str(until(client, "lost", done).get("error"))
+
+
 def test_a_rate_is_said_to_be_unverified(client: Client) -> None:
     client.create_task("rate", slow(client, 500, lead_ms=500, rateKbit=1000))
     status: Any = until(client, "rate", done)["status"]
-    assert status["verdict"] == "unverified: only delays are probed: rates, losses and damage are not"
+    assert (
+        status["verdict"]
+        == "unverified: only delays and the loss of everything are probed: rates, other losses and damage are not"
+    )
     assert status["targets"] == ["n1 → n2: at most 1000 kbit/s (htb)"]

@@ -63,7 +63,10 @@ def test_a_rate_is_limited_where_the_link_leaves_for_each_address_of_the_other_e
         ("eth7", "10.0.0.2/32", 500),
         ("eth7", "fd00::2/128", 500),
     ]
-    assert planned.unverified == "only delays are probed: rates, losses and damage are not"
+    assert (
+        planned.unverified
+        == "only delays and the loss of everything are probed: rates, other losses and damage are not"
+    )
 
 
 def test_the_probe_port_is_slowed_with_the_ports_that_were_named() -> None:

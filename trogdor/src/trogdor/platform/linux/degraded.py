@@ -14,7 +14,7 @@ from trogdor.platform.base import Fault, Plan, Scene
 from trogdor.platform.linux.addresses import Addresses, look_up, network_of
 from trogdor.platform.linux.kernel import device_towards, has_netem
 from trogdor.platform.linux.queue import KEY
-from trogdor.probe.expect import Expectation, LinkSlow
+from trogdor.probe.expect import Expectation, LinkCut, LinkSlow
 from trogdor.spec import SpecError
 from trogdor.spec.network import DegradedLinksFaultSpec, DegradedNetworkFaultSpec, LinkDegradation, NodeDegradation
 
@@ -145,9 +145,12 @@ def _words(link: LinkDegradation) -> str:
 
 
 def _expected(link: LinkDegradation, scene: Scene) -> list[Expectation]:
-    agents = set(scene.topology.agents())
-    probed = link.protocol in ("any", "udp") and (not link.ports or link.to in (scene.probe_ports or {}))
-    if link.delay_ms and probed and link.from_ in agents:
+    """A link that loses everything is a cut to whoever looks."""
+    if link.from_ not in scene.topology.agents() or (link.ports and link.to not in (scene.probe_ports or {})):
+        return []
+    if link.loss_percent >= 100 and link.protocol != "icmp":
+        return [LinkCut(link.from_, link.to, link.protocol, link.ports)]
+    if link.delay_ms and link.protocol in ("any", "udp"):
         return [LinkSlow(link.from_, link.to, float(link.delay_ms), float(link.jitter_ms))]
     return []
 
@@ -155,7 +158,7 @@ def _expected(link: LinkDegradation, scene: Scene) -> list[Expectation]:
 def _why_unverified(links: Sequence[LinkDegradation]) -> str:
     if any(link.delay_ms for link in links):
         return "delays are probed over UDP between two agents of ours"
-    return "only delays are probed: rates, losses and damage are not"
+    return "only delays and the loss of everything are probed: rates, other losses and damage are not"
 
 
 FAULTS = (
@@ -173,6 +176,9 @@ FAULTS = (
         plan=plan_links,
         text=("slowed links {task_id}", "restored links {task_id}"),
         kinds=("qdisc", "queue"),
-        checked_by="Beacons of the other nodes' agents arrive later, by the delay asked for; a rate alone: unverified.",
+        checked_by=(
+            "Beacons of the other nodes' agents arrive later, by the delay asked for, or not at all where everything "
+            "is lost; a rate or another loss alone: unverified."
+        ),
     ),
 )
