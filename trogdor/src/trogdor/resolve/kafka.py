@@ -12,18 +12,21 @@
 | ``coordinator`` | ``group`` or ``transactionalId`` | its coordinator |
 | ``broker`` | ``id`` | that broker |
 | ``brokers`` | | every broker |
+| ``in-sync-brokers`` | | the brokers that are in sync in every partition that they have a replica of |
 
 All take ``bootstrapServers`` (else every node is asked at 9092), ``timeoutMs`` and ``caFile`` for TLS.
 """
 
 import json
-import ssl
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from trogdor.resolve import DEFAULT_TIMEOUT_S, CannotResolve, Found, Options, ask_all, ends, node_at
 from trogdor.resolve.kafka_protocol import Connection, Metadata, Partition, Quorum
 from trogdor.topology import Topology
+
+if TYPE_CHECKING:
+    import ssl
 
 PORT = 9092
 ZOOKEEPER_TIMEOUT_S = 5.0
@@ -42,7 +45,7 @@ def _ask(topology: Topology, options: Options, question: Callable[[Connection], 
     """The first broker that answers, and its answer."""
     asked = ends(options.get("bootstrapServers"), topology, PORT)
     timeout_s = float(options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000)) / 1000
-    tls = ssl.create_default_context(cafile=options["caFile"]) if options.get("caFile") else None
+    tls = _tls(options["caFile"]) if options.get("caFile") else None
 
     def ask(host: str, port: int) -> Answer:
         with Connection(host, port, timeout_s, tls) as connection:
@@ -52,6 +55,12 @@ def _ask(topology: Topology, options: Options, question: Callable[[Connection], 
     for (host, port), answer in answers.items():
         return f"{host}:{port}", answer
     raise CannotResolve(f"no broker answers: {'; '.join(failures) or 'there is none to ask'}")
+
+
+def _tls(authorities: str) -> "ssl.SSLContext":
+    import ssl  # 20 ms that only TLS needs
+
+    return ssl.create_default_context(cafile=authorities)
 
 
 def _quorum(topology: Topology, options: Options) -> tuple[str, Quorum, dict[int, str]]:
@@ -117,7 +126,7 @@ def _host(broker: dict[str, Any]) -> str:
 
 def _partition(topology: Topology, options: Options) -> tuple[str, Partition, Metadata]:
     topic, number = options["topic"], int(options.get("partition", 0))
-    asked, metadata = _ask(topology, options, lambda connection: connection.metadata(topic))
+    asked, metadata = _ask(topology, options, lambda connection: connection.metadata([topic]))
     partition = metadata.partitions.get((topic, number))
     if partition is None:
         raise CannotResolve(f"{asked}: {topic} has no partition {number}")
@@ -159,6 +168,14 @@ def _brokers(topology: Topology, options: Options) -> Found:
     return Found(_nodes(wanted, metadata, topology), f"Metadata at {asked}: brokers {wanted}")
 
 
+def _in_sync_brokers(topology: Topology, options: Options) -> Found:
+    asked, metadata = _ask(topology, options, lambda connection: connection.metadata(None))
+    behind = {number for each in metadata.partitions.values() for number in each.replicas if number not in each.in_sync}
+    ids = sorted(metadata.brokers.keys() - behind)
+    how = f"Metadata at {asked}: brokers {ids} are in sync in all of {len(metadata.partitions)} partitions"
+    return Found(_nodes(ids, metadata, topology), how)
+
+
 def _nodes(ids: list[int], metadata: Metadata, topology: Topology) -> tuple[str, ...]:
     return tuple(node_at(metadata.brokers[number].host, topology) for number in ids)
 
@@ -173,4 +190,5 @@ ROLES: dict[str, Callable[[Topology, Options], Found]] = {
     "coordinator": _coordinator,
     "broker": _brokers,
     "brokers": _brokers,
+    "in-sync-brokers": _in_sync_brokers,
 }

@@ -4,11 +4,15 @@ Versions are ones that Kafka 3.9 and 4.1 both speak. Source: the protocol guide 
 """
 
 import socket
-import ssl
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from trogdor.resolve import CannotResolve
+
+if TYPE_CHECKING:
+    import ssl
 
 METADATA, METADATA_VERSION = 3, 7
 FIND_COORDINATOR, FIND_COORDINATOR_VERSION = 10, 2
@@ -106,7 +110,7 @@ class _Reader:
 class Connection:
     """A connection to one broker. Raises OSError, CannotResolve."""
 
-    def __init__(self, host: str, port: int, timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, host: str, port: int, timeout_s: float, tls: "ssl.SSLContext | None" = None) -> None:
         self._name = f"{host}:{port}"
         plain = socket.create_connection((host, port), timeout_s)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -118,10 +122,11 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def metadata(self, *topics: str) -> Metadata:
-        """The brokers, and the partitions of these topics."""
-        names = b"".join(_string(topic) for topic in topics)
-        reader = self._ask(METADATA, METADATA_VERSION, struct.pack(">i", len(topics)) + names + b"\0")
+    def metadata(self, topics: Sequence[str] | None = ()) -> Metadata:
+        """The brokers, and the partitions of these topics; None: of all topics."""
+        names = b"".join(_string(topic) for topic in topics or ())
+        count = -1 if topics is None else len(topics)
+        reader = self._ask(METADATA, METADATA_VERSION, struct.pack(">i", count) + names + b"\0")
         reader.number(">i")
         brokers: dict[int, Broker] = {}
         for _ in range(reader.number(">i")):
