@@ -1,6 +1,7 @@
 """Faults of Kafka, made through the coordinator, seen from outside on a real cluster of three brokers."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from trogdor.lab.lab import Lab
 from trogdor.lab.recipes.kafka import Kafka
 from trogdor.lab.recipes.kafka_ledger import Ledger
 
-from .conftest import resolve, until
+from .conftest import PATIENCE_S, resolve, until
 from .faulting import fault
 
 TOPIC = "kept"
@@ -32,6 +33,11 @@ def controller(lab: Lab, kafka: Kafka, *, without: str = "") -> dict[str, Any]:
 
 def partition(lab: Lab) -> dict[str, Any]:
     return {role: resolve(lab, role, topic=TOPIC).get("nodes", []) for role in ("leader", "in-sync-followers")}
+
+
+def brokers_processes(lab: Lab, name: str) -> list[int]:
+    processes = lab.node(name).processes()
+    return [each.pid for each in processes if each.command.split()[0].endswith("java") and each.state != "Z"]
 
 
 def all_in_sync(lab: Lab) -> bool:
@@ -100,6 +106,78 @@ def test_a_suspended_leader_is_replaced(cluster: tuple[Lab, Kafka]) -> None:
     (first,) = partition(lab)["leader"]
     with fault(lab, "leader", "PartitionLeaderFaultSpec", topic=TOPIC, action="suspend"):
         until(lambda: partition(lab)["leader"] not in ([], [first]), "another leader")
+    until(lambda: all_in_sync(lab), "every replica is in sync again")
+
+
+def test_a_killed_leader_is_replaced_runs_again_at_the_end_and_no_acknowledged_message_is_lost(
+    cluster: tuple[Lab, Kafka],
+) -> None:
+    lab, kafka = cluster
+    until(lambda: all_in_sync(lab), "every replica is in sync")
+    (first,) = partition(lab)["leader"]
+    with Ledger(lab.coordinator, kafka.bootstrap, TOPIC).running() as ledger:
+        with fault(lab, "killed", "PartitionLeaderFaultSpec", topic=TOPIC, action="kill"):
+            until(lambda: partition(lab)["leader"] not in ([], [first]), "another leader")
+            assert brokers_processes(lab, first) == []
+        until(lambda: brokers_processes(lab, first), "the broker runs again")
+        until(lambda: all_in_sync(lab), "every replica is in sync again")
+    assert ledger.acknowledged()
+    assert ledger.lost() == []
+
+
+def test_a_broker_killed_by_its_id_leaves_the_cluster_and_comes_back(cluster: tuple[Lab, Kafka]) -> None:
+    lab, kafka = cluster
+    until(lambda: all_in_sync(lab), "every replica is in sync")
+    others = ",".join(server for server in kafka.bootstrap.split(",") if not server.startswith("n2"))
+    with fault(lab, "by-id", "BrokerKillFaultSpec", brokerIds=[kafka.brokers["n2"]], signal="TERM") as children:
+        assert [child["nodeNames"] for child in children] == [["n2"]]
+        until(lambda: resolve(lab, "brokers", bootstrapServers=others).get("nodes") == ["n1", "n3"], "n2 is gone")
+    until(lambda: all_in_sync(lab), "every replica is in sync again")
+
+
+def test_brokers_are_restarted_one_after_the_other_and_no_acknowledged_message_is_lost(
+    cluster: tuple[Lab, Kafka],
+) -> None:
+    lab, kafka = cluster
+    until(lambda: all_in_sync(lab), "every replica is in sync")
+    before = {name: brokers_processes(lab, name) for name in kafka.brokers}
+    client = lab.client()
+    with Ledger(lab.coordinator, kafka.bootstrap, TOPIC).running() as ledger:
+        client.create_task("rolling", {"class": "RollingRestartFaultSpec", "durationMs": 600_000, "downMs": 500})
+        task = client.wait_for_done("rolling", deadline_s=2 * PATIENCE_S)
+        assert not task.get("error"), task
+    children = [client.children("rolling")[f"rolling/{number}"] for number in range(3)]
+    assert [child["spec"]["nodeNames"] for child in children] == [["n1"], ["n2"], ["n3"]]
+    assert all(one["doneMs"] <= other["startedMs"] for one, other in pairwise(children))
+    assert all(len(now := brokers_processes(lab, name)) == 1 and now != before[name] for name in kafka.brokers)
+    assert all_in_sync(lab)
+    assert ledger.acknowledged()
+    assert ledger.lost() == []
+
+
+def test_a_leader_cut_off_from_its_followers_is_left_alone_in_sync(cluster: tuple[Lab, Kafka]) -> None:
+    lab, kafka = cluster
+    until(lambda: all_in_sync(lab), "every replica is in sync")
+    isolated = fault(lab, "isolated", "PartitionLeaderFaultSpec", topic=TOPIC, action="isolate")
+    with Ledger(lab.coordinator, kafka.bootstrap, TOPIC).running(), isolated:
+        until(lambda: partition(lab)["in-sync-followers"] == [], "no follower is in sync")
+    until(lambda: all_in_sync(lab), "every replica is in sync again")
+
+
+@pytest.mark.parametrize("whose", [{"group": "billing"}, {"transactionalId": "payments"}])
+def test_another_broker_coordinates_while_the_coordinator_is_suspended(
+    cluster: tuple[Lab, Kafka], whose: dict[str, str]
+) -> None:
+    lab, kafka = cluster
+
+    def coordinator(servers: str) -> str:
+        return str(next(iter(resolve(lab, "coordinator", bootstrapServers=servers, **whose).get("nodes", [])), ""))
+
+    first = until(lambda: coordinator(kafka.bootstrap), "there is a coordinator")
+    others = ",".join(server for server in kafka.bootstrap.split(",") if not server.startswith(first))
+    with fault(lab, f"coordinator-{first}-{whose}", "CoordinatorSuspendFaultSpec", **whose) as children:
+        assert [child["nodeNames"] for child in children] == [[first]]
+        until(lambda: coordinator(others) not in ("", first), "another coordinator")
     until(lambda: all_in_sync(lab), "every replica is in sync again")
 
 

@@ -186,15 +186,6 @@ def test_sustained_connections_stay_open(one_broker: Cluster) -> None:
     assert status["totalAbortedThreads"] == 0
 
 
-CONFIGURE = """
-import sys
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-entry = ConfigEntry("share.auto.offset.reset", "earliest", incremental_operation=AlterConfigOpType.SET)
-group = ConfigResource(ResourceType.GROUP, sys.argv[1], incremental_configs=[entry])
-AdminClient({"bootstrap.servers": "n1:9092"}).incremental_alter_configs([group])[group].result(60)
-"""
-
-
 @pytest.fixture(scope="module")
 def share_groups(one_broker: Cluster) -> Cluster:
     """The broker, with share groups: what `kafka-features.sh upgrade` does."""
@@ -203,15 +194,6 @@ def share_groups(one_broker: Cluster) -> Cluster:
     command += ["--bootstrap-server", "n1:9092", "upgrade", "--feature", "share.version=1"]
     one_broker[0].node("n1").exec(command, timeout=120, check=True)
     return one_broker
-
-
-def test_share_consume_bench_takes_what_its_group_begins_with(share_groups: Cluster) -> None:
-    produce(share_groups, "shared", 1000)
-    share_groups[0].node("n1").exec([sys.executable, "-c", CONFIGURE, "takers"], timeout=120, check=True)
-    wanted = spec("ShareConsumeBenchSpec", maxMessages=1000, activeTopics=["shared"], shareGroup="takers")
-    (status,) = last_status(run_workload(share_groups[0].node("n1"), "share_consume_bench", wanted)).values()
-    assert list(status) == ["totalMessagesReceived", "totalBytesReceived", "averageMessageSizeBytes", *LATENCY]
-    assert status["totalMessagesReceived"] == 1000
 
 
 def test_share_round_trip(share_groups: Cluster) -> None:

@@ -3,16 +3,15 @@
 What it needs to know of the world it names by ``questions``; ``trogdor.compose.resolve`` has them answered.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-from trogdor.compose import kafka
+from trogdor.compose import kafka, rolling
+from trogdor.compose.part import Course, Part, untimed
 from trogdor.compose.question import Answer, Question
 from trogdor.compose.schedule import fixed
 from trogdor.spec import Spec, SpecError
 from trogdor.spec.composite import SequenceSpec, TargetSpec
-from trogdor.spec.kafka import ControllerSuspendFaultSpec, KafkaFaultSpec
+from trogdor.spec.kafka import ControllerSuspendFaultSpec, KafkaFaultSpec, RollingRestartFaultSpec
 from trogdor.spec.schedule import FixedScheduleSpec, RandomScheduleSpec
 from trogdor.spec.template import fill
 from trogdor.topology import Topology
@@ -21,23 +20,10 @@ FOLLOW_MS = 250
 """How often it is asked anew who has a role, while whoever has it is followed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One task of a composite: a spec's JSON without times, and its times in ms after the composite's start."""
-
-    at_ms: int
-    duration_ms: int
-    document: Mapping[str, Any]
-
-    def spec(self, start_ms: int) -> Spec:
-        """The spec, where the composite starts at ``start_ms``."""
-        from trogdor.spec import parse
-
-        return parse({**self.document, "startMs": start_ms + self.at_ms, "durationMs": self.duration_ms})
-
-
 def questions(spec: Spec, topology: Topology) -> list[Question]:
     """What has to be known before a spec can be expanded; often nothing."""
+    if isinstance(spec, RollingRestartFaultSpec):
+        return rolling.questions(spec)
     if isinstance(spec, KafkaFaultSpec):
         return kafka.questions(spec)
     if not isinstance(spec, TargetSpec):
@@ -53,8 +39,38 @@ def is_asked_at_creation(spec: Spec) -> bool:
 
 
 def follow_ms(spec: Spec) -> int:
-    """While the task runs its questions are asked again this often, and parts that are new are added; 0: never."""
-    return FOLLOW_MS if isinstance(spec, ControllerSuspendFaultSpec) and spec.follow else 0
+    """While the task runs its questions are asked again this often, and ``further`` parts are added; 0: never."""
+    follows = (isinstance(spec, ControllerSuspendFaultSpec) and spec.follow) or _waits(spec)
+    return FOLLOW_MS if follows else 0
+
+
+def _waits(spec: Spec) -> bool:
+    return isinstance(spec, RollingRestartFaultSpec) and not spec.interval_ms
+
+
+def first_parts(spec: Spec, parts: list[Part]) -> list[Part]:
+    """Those of a spec's parts to begin with: all, unless each waits for the one before."""
+    return parts[:1] if _waits(spec) else parts
+
+
+def further(spec: Spec, topology: Topology, course: Course) -> list[Part]:
+    """What a spec that is followed asks for now beside what was made. Raises SpecError."""
+    if isinstance(spec, RollingRestartFaultSpec):
+        return rolling.further(spec, course)
+    known = [each.document for each in course.made]
+    left_ms = max(spec.duration_ms - course.at_ms, 1)
+    parts = expand(spec, topology, course.now)
+    return [Part(course.at_ms, left_ms, part.document) for part in parts if part.document not in known]
+
+
+def is_complete(spec: Spec, course: Course) -> bool:
+    """Whether a spec that is followed needs nothing further, before its end."""
+    return isinstance(spec, RollingRestartFaultSpec) and rolling.is_complete(spec, course)
+
+
+def unfinished(spec: Spec, course: Course) -> str:
+    """The error of a spec that was followed to its end; empty where that is as it should be."""
+    return rolling.unfinished(spec, course) if isinstance(spec, RollingRestartFaultSpec) else ""
 
 
 def expand(spec: Spec, topology: Topology, answers: Sequence[Answer] = ()) -> list[Part]:
@@ -71,8 +87,10 @@ def expand(spec: Spec, topology: Topology, answers: Sequence[Answer] = ()) -> li
     elif isinstance(spec, TargetSpec):
         (question,) = questions(spec, topology)
         parts = [_target(spec, topology, question, answers[0].nodes)]
+    elif isinstance(spec, RollingRestartFaultSpec):
+        parts = rolling.steps(spec, answers)
     elif isinstance(spec, KafkaFaultSpec):
-        parts = [Part(0, spec.duration_ms, child.to_json()) for child in kafka.children(spec, answers)]
+        parts = [Part(0, spec.duration_ms, untimed(child)) for child in kafka.children(spec, answers)]
     else:
         raise SpecError(f"{spec.class_name} is no composite")
     return sorted(parts, key=lambda part: part.at_ms)

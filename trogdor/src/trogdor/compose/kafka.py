@@ -7,27 +7,42 @@ from trogdor.compose.question import Answer, Question
 from trogdor.spec import Spec, SpecError
 from trogdor.spec.files import FilesUnreadableFaultSpec
 from trogdor.spec.kafka import (
+    BrokerKillFaultSpec,
     ControllerPartitionFaultSpec,
     ControllerSuspendFaultSpec,
     CoordinatorSuspendFaultSpec,
     IsrShrinkFaultSpec,
     KafkaFaultSpec,
+    KillsBrokers,
     PartitionLeaderFaultSpec,
     ZooKeeperPartitionFaultSpec,
 )
 from trogdor.spec.network import CutLinksFaultSpec, Link
-from trogdor.spec.process import ProcessMatch, ProcessPauseFaultSpec
+from trogdor.spec.process import ProcessKillFaultSpec, ProcessMatch, ProcessPauseFaultSpec
 
 Answers = Sequence[Answer]
 
 
-def _ask(spec: KafkaFaultSpec, target: str, **arguments: Any) -> Question:
+def ask(spec: KafkaFaultSpec, target: str, **arguments: Any) -> Question:
+    """A question to the cluster that a spec is about."""
     whom = {"bootstrapServers": spec.bootstrap_servers, "caFile": spec.ca_file, **arguments}
     return Question("kafka", target, {name: value for name, value in whom.items() if value != ""})
 
 
 def _suspended(nodes: Sequence[str], java_main: str) -> list[Spec]:
     return [ProcessPauseFaultSpec(node_names=tuple(nodes), match=ProcessMatch(java_main=java_main))] if nodes else []
+
+
+def killed(spec: KillsBrokers, nodes: Sequence[str]) -> list[Spec]:
+    """The brokers of these nodes, killed and started again."""
+    return [
+        ProcessKillFaultSpec(
+            node_names=tuple(nodes),
+            match=ProcessMatch(java_main=spec.java_main),
+            signal=spec.signal,
+            restart_command=spec.restart_command,
+        )
+    ]
 
 
 def _cut(links: Sequence[Link]) -> list[Spec]:
@@ -55,9 +70,9 @@ def servers_cut_off(clients: Sequence[str], servers: Sequence[str], port: int, d
 
 
 def _leader_questions(spec: PartitionLeaderFaultSpec) -> list[Question]:
-    asked = [_ask(spec, "leader", topic=spec.topic, partition=spec.partition)]
+    asked = [ask(spec, "leader", topic=spec.topic, partition=spec.partition)]
     if spec.action == "isolate":
-        asked.append(_ask(spec, "followers", topic=spec.topic, partition=spec.partition))
+        asked.append(ask(spec, "followers", topic=spec.topic, partition=spec.partition))
     return asked
 
 
@@ -65,6 +80,8 @@ def _leader_children(spec: PartitionLeaderFaultSpec, answers: Answers) -> list[S
     leader = answers[0].nodes
     if spec.action == "suspend":
         return _suspended(leader, spec.java_main)
+    if spec.action == "kill":
+        return [ProcessKillFaultSpec(node_names=leader, match=ProcessMatch(java_main=spec.java_main))]
     if spec.action == "disk":
         return [
             FilesUnreadableFaultSpec(
@@ -76,7 +93,7 @@ def _leader_children(spec: PartitionLeaderFaultSpec, answers: Answers) -> list[S
 
 def _isr_questions(spec: IsrShrinkFaultSpec) -> list[Question]:
     named = {"topic": spec.topic, "partition": spec.partition}
-    return [_ask(spec, "leader", **named), _ask(spec, "in-sync-followers", **named)]
+    return [ask(spec, "leader", **named), ask(spec, "in-sync-followers", **named)]
 
 
 def _isr_children(spec: IsrShrinkFaultSpec, answers: Answers) -> list[Spec]:
@@ -85,7 +102,7 @@ def _isr_children(spec: IsrShrinkFaultSpec, answers: Answers) -> list[Spec]:
 
 
 def _named_or_asked(spec: KafkaFaultSpec, named: Sequence[str], target: str) -> list[Question]:
-    return [] if named else [_ask(spec, target)]
+    return [] if named else [ask(spec, target)]
 
 
 def _zookeeper_children(spec: ZooKeeperPartitionFaultSpec, answers: Answers) -> list[Spec]:
@@ -108,13 +125,17 @@ def _controller_children(spec: ControllerPartitionFaultSpec, answers: Answers) -
 
 FAULTS: dict[type[Spec], tuple[Callable[[Any], list[Question]], Callable[[Any, Answers], list[Spec]]]] = {
     ControllerSuspendFaultSpec: (
-        lambda spec: [_ask(spec, "controller", zookeeper=spec.zookeeper)],
+        lambda spec: [ask(spec, "controller", zookeeper=spec.zookeeper)],
         lambda spec, answers: _suspended(answers[0].nodes, spec.java_main),
     ),
     PartitionLeaderFaultSpec: (_leader_questions, _leader_children),
+    BrokerKillFaultSpec: (
+        lambda spec: [ask(spec, "broker", id=number) for number in spec.broker_ids],
+        lambda spec, answers: killed(spec, spec.node_names or [name for each in answers for name in each.nodes]),
+    ),
     IsrShrinkFaultSpec: (_isr_questions, _isr_children),
     CoordinatorSuspendFaultSpec: (
-        lambda spec: [_ask(spec, "coordinator", group=spec.group, transactionalId=spec.transactional_id)],
+        lambda spec: [ask(spec, "coordinator", group=spec.group, transactionalId=spec.transactional_id)],
         lambda spec, answers: _suspended(answers[0].nodes, spec.java_main),
     ),
     ZooKeeperPartitionFaultSpec: (

@@ -31,6 +31,11 @@ class Answer:
     epoch: int | None = None
     took_ms: float = 0.0
 
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "Answer":
+        """Reads back what ``to_json`` wrote."""
+        return cls(tuple(told["nodes"]), told["how"], told["epoch"], told["tookMs"])
+
     def to_json(self, question: Question) -> dict[str, Any]:
         """For the status and the events: whom it hit and how that was found."""
         return {

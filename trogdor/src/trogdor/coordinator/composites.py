@@ -5,12 +5,23 @@ A child is made when its instant is near, so that a schedule of a hundred thousa
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from trogdor.compose.expand import Part, expand, follow_ms, is_asked_at_creation, questions
+from trogdor.compose.expand import (
+    expand,
+    first_parts,
+    follow_ms,
+    further,
+    is_asked_at_creation,
+    is_complete,
+    questions,
+    unfinished,
+)
+from trogdor.compose.part import Course, Made, Part, untimed
 from trogdor.compose.question import Answer
 from trogdor.compose.resolve import Unresolved, resolve
 from trogdor.coordinator.state import State, Task
@@ -38,6 +49,8 @@ class _Plan:
     leading: "asyncio.Task[None] | None" = None
     follows: bool = False
     """More parts may be found out."""
+    first: list[Answer] = field(default_factory=list)
+    """What it began with."""
 
     @property
     def is_exhausted(self) -> bool:
@@ -59,8 +72,8 @@ class Composites:
             self._tasks.advance(parent)
         elif not questions(parent.spec, self._tasks.topology):
             self._start(parent, plan)
-        elif parent.children:  # asked and answered before a restart
-            plan.is_known = True
+        elif parent.children:
+            self._resume(parent, plan)
         else:
             ahead_ns = parent.start_boot_ns if is_asked_at_creation(parent.spec) else ASK_AHEAD_NS
             self._at(plan, parent.start_boot_ns - ahead_ns, lambda: self._start(parent, plan))
@@ -74,57 +87,78 @@ class Composites:
     def _start(self, parent: Task, plan: _Plan) -> None:
         plan.leading = asyncio.create_task(self._lead(parent, plan))
 
+    def _resume(self, parent: Task, plan: _Plan) -> None:
+        """One that was asked for, and answered, before a restart."""
+        plan.first = [Answer.from_json(told) for told in parent.found or []]
+        plan.parts = [Part(0, child.spec.duration_ms, untimed(child.spec)) for child in parent.children or []]
+        plan.next, plan.is_known, plan.follows = len(plan.parts), True, bool(follow_ms(parent.spec))
+        self._start(parent, plan)
+
     async def _lead(self, parent: Task, plan: _Plan) -> None:
         """Finds the parts of a composite, and more as long as it follows; whatever fails is the task's error."""
         try:
-            plan.parts = await self._parts(parent)
-            plan.is_known = True
-            plan.next = len(parent.children or [])
-            every_ms = follow_ms(parent.spec)
-            plan.follows = bool(every_ms)
+            if not plan.is_known:
+                await self._find(parent, plan)
             self._make_those_near(parent, plan)
-            if every_ms:
-                await self._follow(parent, plan, every_ms / 1000)
+            if plan.follows:
+                await self._follow(parent, plan)
         except (Unresolved, SpecError) as error:
             self._fail(parent, plan, str(error))
         except Exception as error:
             log.exception("task %s cannot be expanded", parent.id)
             self._fail(parent, plan, f"{type(error).__name__}: {error}")
 
-    async def _parts(self, parent: Task) -> list[Part]:
-        answers = await self._answers(parent) if questions(parent.spec, self._tasks.topology) else []
-        return await asyncio.to_thread(expand, parent.spec, self._tasks.topology, answers)
+    async def _find(self, parent: Task, plan: _Plan) -> None:
+        topology = self._tasks.topology
+        if questions(parent.spec, topology):
+            plan.first = await self._answers(parent)
+            self._note(parent, plan.first)
+        parts = await asyncio.to_thread(expand, parent.spec, topology, plan.first)
+        plan.parts = first_parts(parent.spec, parts)
+        plan.next, plan.is_known, plan.follows = len(parent.children or []), True, bool(follow_ms(parent.spec))
 
     async def _answers(self, parent: Task) -> list[Answer]:
-        asked = questions(parent.spec, self._tasks.topology)
-        answers = await resolve(asked, document_of(self._tasks.topology))
-        parent.found = [answer.to_json(question) for question, answer in zip(asked, answers, strict=True)]
-        parent.touch()
-        names = list(dict.fromkeys(name for answer in answers for name in answer.nodes))
-        self._tasks.events.emit("resolved", taskId=parent.id, nodes=names, found=parent.found)
-        return answers
+        return await resolve(questions(parent.spec, self._tasks.topology), document_of(self._tasks.topology))
 
-    async def _follow(self, parent: Task, plan: _Plan, every_s: float) -> None:
-        """Asks again and again until the composite's end; what is new then is made at once, to the same end."""
-        clock = self._tasks.clock
-        while (left_ns := parent.end_boot_ns - clock.boot_ns()) > 0:
+    def _note(self, parent: Task, answers: list[Answer]) -> None:
+        """Whom it hits and how that was found goes into the store, the status and the events."""
+        asked = questions(parent.spec, self._tasks.topology)
+        self._tasks.has_found(
+            parent, [answer.to_json(question) for question, answer in zip(asked, answers, strict=True)]
+        )
+
+    async def _follow(self, parent: Task, plan: _Plan) -> None:
+        """Asks again and again until the composite's end, or until nothing is missing; what is new is made at once."""
+        clock, every_s = self._tasks.clock, follow_ms(parent.spec) / 1000
+        while (left_ns := parent.end_boot_ns - clock.boot_ns()) > 0 and not parent.error:
             await asyncio.sleep(min(every_s, left_ns / NS_PER_S))
             if clock.boot_ns() < parent.start_boot_ns:
                 continue
             try:
-                parts = await self._parts(parent)
+                if self._go_on(parent, plan, await self._answers(parent)):
+                    break
             except (Unresolved, SpecError):
                 continue  # nobody has the role at present, or nobody can say so
-            at_ms = max(0, -(-(clock.boot_ns() - parent.start_boot_ns) // NS_PER_MS))
-            known = [part.document for part in plan.parts]
-            plan.parts += [
-                Part(at_ms, max(part.duration_ms - at_ms, 1), part.document)
-                for part in parts
-                if part.document not in known
-            ]
-            self._make_those_near(parent, plan)
+        else:
+            parent.error = parent.error or unfinished(parent.spec, self._course(parent, plan, ()))
         plan.follows = False
         self._tasks.advance(parent)
+
+    def _go_on(self, parent: Task, plan: _Plan, answers: list[Answer]) -> bool:
+        """Makes what there is to be made now; whether nothing more is to come."""
+        course = self._course(parent, plan, answers)
+        if is_complete(parent.spec, course):
+            return True
+        if new := further(parent.spec, self._tasks.topology, course):
+            self._note(parent, answers)
+            plan.parts += new
+            self._make_those_near(parent, plan)
+        return False
+
+    def _course(self, parent: Task, plan: _Plan, now: Sequence[Answer]) -> Course:
+        made = [Made(untimed(child.spec), child.is_final) for child in parent.children or []]
+        at_ms = max(0, -(-(self._tasks.clock.boot_ns() - parent.start_boot_ns) // NS_PER_MS))
+        return Course(plan.first, now, made, at_ms)
 
     def _fail(self, parent: Task, plan: _Plan, error: str) -> None:
         plan.is_known, plan.parts, plan.follows = True, [], False

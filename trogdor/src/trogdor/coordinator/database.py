@@ -1,6 +1,6 @@
 """The two databases that a store can be on, by URL: SQLite of the standard library, and PostgreSQL over psycopg.
 
-Both read the same SQL, four tables of which every change is a whole row put or deleted by its key; a layer between us
+Both read the same SQL, five tables of which every change is a whole row put or deleted by its key; a layer between us
 and them would take longer to import than the coordinator has to start.
 """
 

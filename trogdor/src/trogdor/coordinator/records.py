@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from trogdor.coordinator.events import Events
 from trogdor.coordinator.identity import Identity
-from trogdor.coordinator.state import Task, Worker
-from trogdor.coordinator.store import TASKS, WORKERS, Store
+from trogdor.coordinator.state import Task, Worker, dump
+from trogdor.coordinator.store import FOUND, TASKS, WORKERS, Store
 from trogdor.instant import NS_PER_MS, Clock
 from trogdor.topology import Topology
 
@@ -75,6 +75,14 @@ class Records:
         self.live.pop(worker.id, None)
         self._by_node[worker.node].pop(worker.id, None)
 
+    def has_found(self, task: Task, found: list[dict[str, Any]]) -> None:
+        """Whom a composite's questions named is kept in the store and told."""
+        task.found = found
+        task.touch()
+        self.store.put(FOUND, (task.seq, dump(found)))
+        names = list(dict.fromkeys(name for each in found for name in each["nodes"]))
+        self.events.emit("resolved", taskId=task.id, nodes=names, found=found)
+
     def _touch(self, task: Task) -> None:
         task.touch()
         if task.parent is not None and task.parent in self._by_seq:
@@ -96,6 +104,8 @@ class Records:
 
     def _erase(self, task: Task) -> None:
         self.store.delete(TASKS, task.seq)
+        if task.found is not None:
+            self.store.delete(FOUND, task.seq)
         for worker in task.workers.values():
             self.store.delete(WORKERS, worker.id)
         for child in task.children or []:

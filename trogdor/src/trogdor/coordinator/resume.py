@@ -4,7 +4,7 @@ import json
 import logging
 
 from trogdor.coordinator.state import Phase, State, Task, Worker
-from trogdor.coordinator.store import TASKS, WORKERS, rows_by
+from trogdor.coordinator.store import FOUND, TASKS, WORKERS, rows_by
 from trogdor.coordinator.tasks import Tasks
 from trogdor.instant import NS_PER_MS
 
@@ -15,8 +15,11 @@ async def resume(tasks: Tasks) -> None:
     """Reads every task from the store and sees to those that are not final. Their agents are asked when met."""
     rows = await tasks.store.read(f"SELECT * FROM {TASKS.name} ORDER BY seq")
     workers = rows_by(await tasks.store.read(f"SELECT * FROM {WORKERS.name} ORDER BY id"), "task_seq")
+    rows_found = await tasks.store.read(f"SELECT * FROM {FOUND.name}")
+    asked = {row["task_seq"]: json.loads(row["found"]) for row in rows_found}
     found = [_task(row, tasks) for row in rows]
     for task in found:
+        task.found = asked.get(task.seq)
         for entry in workers.get(task.seq, []):
             if entry["node"] in tasks.agents:
                 task.workers[entry["node"]] = Worker.from_row(entry, task)

@@ -62,9 +62,12 @@ WORKERS = Table(
 )
 """``phase`` is the last one the agent has acknowledged."""
 
+FOUND = Table("found", {"task_seq": "BIGINT NOT NULL", "found": "TEXT NOT NULL"})
+"""Of composites whose nodes were asked for: whom they hit and how that was found."""
+
 EVENTS = Table("events", {"seq": "BIGINT NOT NULL", "body": "TEXT NOT NULL"})
 
-TABLES = (ABOUT, TASKS, WORKERS, EVENTS)
+TABLES = (ABOUT, TASKS, WORKERS, FOUND, EVENTS)
 
 RETRY_S = 0.5
 """How long changes that could not be written wait for the next commit."""

@@ -50,24 +50,67 @@ class ControllerSuspendFaultSpec(KafkaFaultSpec, name="trogdor.fault.ControllerS
 
 
 class PartitionLeaderFaultSpec(KafkaFaultSpec, name="trogdor.fault.PartitionLeaderFaultSpec"):
-    """Does something to the leader of a partition: suspends it, cuts it off from its followers, or fails its disk."""
+    """Suspends or kills the leader of a partition, cuts it off from its followers, or fails its disk."""
 
     example: ClassVar[dict[str, Any]] = {"topic": "orders", "partition": 0, "action": "suspend"}
 
     topic: StrictStr = Field(min_length=1, max_length=249, description="The topic.")
     partition: StrictInt = Field(0, ge=0, description="The partition's number.")
-    action: Literal["suspend", "isolate", "disk"] = Field(
-        "suspend", description="isolate: from its followers only; disk: reads and writes fail, through Kibosh."
+    action: Literal["suspend", "kill", "isolate", "disk"] = Field(
+        "suspend",
+        description="kill: started again at the end; isolate: from its followers only; disk: reads fail, by Kibosh.",
     )
     port: StrictInt = Field(9092, ge=1, le=65535, description="The port followers fetch from (isolate).")
     mount_path: StrictStr = Field("", description="Where Kibosh is mounted on the brokers (disk).")
     prefix: StrictStr = Field("", description="Files below it whose names begin so (disk).")
     error_code: StrictInt = Field(5, ge=1, description="The errno that operations fail with (disk).")
-    java_main: StrictStr = Field(BROKER_MAIN, description="The main class of the process to suspend.")
+    java_main: StrictStr = Field(BROKER_MAIN, description="The main class of its process (suspend, kill).")
 
     def check(self, topology: Topology) -> None:
         if self.action == "disk" and not self.mount_path:
             raise SpecError("mountPath: where Kibosh is mounted is needed for action disk")
+
+
+class KillsBrokers(KafkaFaultSpec):
+    """How brokers are killed and started again."""
+
+    signal: Literal["KILL", "TERM"] = Field("KILL", description="TERM: asked to end, killed after that time.")
+    restart_command: tuple[StrictStr, ...] = Field(
+        (), max_length=1000, description="What starts it again on its node; none: as it was started before."
+    )
+    java_main: StrictStr = Field(BROKER_MAIN, description="The main class of the process to kill.")
+
+
+class BrokerKillFaultSpec(KillsBrokers, name="trogdor.fault.BrokerKillFaultSpec"):
+    """Kills brokers, named by their nodes or their ids; at the end they are started again."""
+
+    example: ClassVar[dict[str, Any]] = {"brokerIds": [1]}
+
+    node_names: Nodes = Field((), description="The brokers' nodes.")
+    broker_ids: tuple[StrictInt, ...] = Field((), max_length=1000, description="Or the brokers' ids.")
+
+    def check(self, topology: Topology) -> None:
+        super().check(topology)
+        if bool(self.node_names) == bool(self.broker_ids):
+            raise SpecError("nodeNames, brokerIds: one of them is needed")
+
+
+class RollingRestartFaultSpec(KillsBrokers, name="trogdor.fault.RollingRestartFaultSpec"):
+    """Restarts one broker after the other; the next one once all are in sync again, or after an interval."""
+
+    example: ClassVar[dict[str, Any]] = {"downMs": 5000}
+
+    signal: Literal["KILL", "TERM"] = Field("TERM", description="TERM: asked to end, killed after downMs.")
+    node_names: Nodes = Field((), description="The brokers' nodes, in this order; none: every broker's.")
+    down_ms: StrictInt = Field(5000, ge=1, le=3_600_000, description="How long each is down.")
+    interval_ms: StrictInt = Field(
+        0, ge=0, le=86_400_000, description="From one restart's start to the next; 0: when all are in sync again."
+    )
+
+    def check(self, topology: Topology) -> None:
+        super().check(topology)
+        if 0 < self.interval_ms < self.down_ms:
+            raise SpecError("intervalMs: shorter than downMs, two brokers would be down at once")
 
 
 class IsrShrinkFaultSpec(KafkaFaultSpec, name="trogdor.fault.IsrShrinkFaultSpec"):

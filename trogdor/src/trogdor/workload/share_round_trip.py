@@ -9,9 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from confluent_kafka import KafkaException, Message
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourceType,
+)
 
-from trogdor.spec.workload import ShareRoundTripWorkloadSpec
+from trogdor.spec.workload import RoundTripWorkloadSpec, ShareRoundTripWorkloadSpec
 from trogdor.workload.channel import Channel, run
 from trogdor.workload.client_properties import ClientConf
 from trogdor.workload.clients import WorkloadError, admin, conf_of, reason, share_consumer
@@ -43,7 +48,7 @@ class ShareRoundTrip(RoundTrip):
         return [each for each in self._consumer.poll(POLL_S) if each.timestamp()[1] >= self._began_ms]
 
 
-def _begin_with_the_first(group: str, spec: ShareRoundTripWorkloadSpec, channel: Channel) -> None:
+def _begin_with_the_first(group: str, spec: RoundTripWorkloadSpec, channel: Channel) -> None:
     base = {"bootstrap.servers": spec.bootstrap_servers}
     client = admin(conf_of("admin", channel, base, spec.common_client_conf, spec.admin_client_conf), channel)
     entry = ConfigEntry("share.auto.offset.reset", "earliest", incremental_operation=AlterConfigOpType.SET)

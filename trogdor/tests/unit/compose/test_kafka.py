@@ -5,10 +5,21 @@ from typing import Any
 import pytest
 
 from trogdor.compose import kafka
-from trogdor.compose.expand import FOLLOW_MS, expand, follow_ms, is_asked_at_creation, questions
+from trogdor.compose.expand import (
+    FOLLOW_MS,
+    expand,
+    first_parts,
+    follow_ms,
+    further,
+    is_asked_at_creation,
+    is_complete,
+    questions,
+    unfinished,
+)
+from trogdor.compose.part import Course, Made, Part
 from trogdor.compose.question import Answer
 from trogdor.spec import Spec, SpecError, parse
-from trogdor.spec.kafka import KafkaFaultSpec
+from trogdor.spec.kafka import KafkaFaultSpec, RollingRestartFaultSpec
 from trogdor.spec.network import CutLinksFaultSpec
 from trogdor.topology import Topology, topology_of
 
@@ -115,9 +126,59 @@ def test_the_status_says_whom_it_hit_and_how_that_was_found() -> None:
     }  # fmt: skip
 
 
+def test_brokers_are_killed_by_node_or_by_id() -> None:
+    (named,) = made("BrokerKillFaultSpec", [], nodeNames=["n1", "n2"], signal="TERM")
+    assert (named["nodeNames"], named["signal"]) == (["n1", "n2"], "TERM")
+    (asked,) = made("BrokerKillFaultSpec", [Answer(("n3",)), Answer(("n1",))], brokerIds=[3, 1])
+    assert (asked["class"], asked["nodeNames"]) == ("trogdor.fault.ProcessKillFaultSpec", ["n3", "n1"])
+    with pytest.raises(SpecError, match="one of them"):
+        made("BrokerKillFaultSpec", [], nodeNames=["n1"], brokerIds=[1])
+
+
+def rolling(**fields: Any) -> tuple[Spec, list[Answer]]:
+    spec = parse({"class": "RollingRestartFaultSpec", "durationMs": 60_000, "downMs": 100, **fields})
+    spec.check(TOPOLOGY)
+    return spec, [Answer(("n1", "n2", "n3")) for _ in questions(spec, TOPOLOGY)]
+
+
+def down(part: Part) -> str:
+    (name,) = part.document["nodeNames"]
+    return f"{name} at {part.at_ms} for {part.duration_ms}"
+
+
+def test_brokers_are_restarted_at_an_interval() -> None:
+    spec, answers = rolling(intervalMs=500)
+    assert [down(part) for part in first_parts(spec, expand(spec, TOPOLOGY, answers))] == [
+        "n1 at 0 for 100", "n2 at 500 for 100", "n3 at 1000 for 100",
+    ]  # fmt: skip
+    assert follow_ms(spec) == 0
+    with pytest.raises(SpecError, match="more than durationMs has room for"):
+        expand(rolling(intervalMs=30_000)[0], TOPOLOGY, answers)
+
+
+def test_the_next_broker_is_restarted_once_all_are_in_sync_again() -> None:
+    spec, answers = rolling()
+    (first,) = first_parts(spec, expand(spec, TOPOLOGY, answers))
+    behind, all_in_sync = [answers[0], Answer(("n2", "n3"))], answers
+
+    def course(now: list[Answer], *is_over: bool) -> Course:
+        return Course(answers, now, [Made(first.document, each) for each in is_over], 700)
+
+    assert follow_ms(spec) == FOLLOW_MS
+    assert further(spec, TOPOLOGY, course(all_in_sync, False)) == []
+    assert further(spec, TOPOLOGY, course(behind, True)) == []
+    assert [down(part) for part in further(spec, TOPOLOGY, course(all_in_sync, True))] == ["n2 at 700 for 100"]
+    assert not is_complete(spec, course(behind, True, True, True))
+    assert is_complete(spec, course(all_in_sync, True, True, True))
+    assert unfinished(spec, course(behind, True, True)) == (
+        "n2 was not in sync again within durationMs (60000); not restarted: n3"
+    )
+
+
 def test_every_fault_of_kafka_is_a_composite() -> None:
     def subclasses(of: type[Spec]) -> set[type[Spec]]:
         return {each for sub in of.__subclasses__() for each in (sub, *subclasses(sub))}
 
-    assert subclasses(KafkaFaultSpec) == set(kafka.FAULTS)
-    assert all(spec.is_composite for spec in kafka.FAULTS)
+    named = {spec for spec in subclasses(KafkaFaultSpec) if spec.class_name}
+    assert named == {*kafka.FAULTS, RollingRestartFaultSpec}
+    assert all(spec.is_composite for spec in named)

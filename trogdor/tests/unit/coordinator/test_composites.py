@@ -10,7 +10,7 @@ import pytest
 
 from trogdor.client import Refused
 from trogdor.compose.expand import expand
-from trogdor.compose.question import Answer
+from trogdor.compose.question import Answer, Question
 from trogdor.coordinator import composites, routes
 from unit.coordinator.conftest import Cluster
 
@@ -227,3 +227,29 @@ async def test_heal_names_the_nodes_where_a_composites_tasks_remain(
     await pair.client.create_task("s", sequence(steps=[{"durationMs": LONG_MS, "spec": NOOP}]))
     await pair.until(lambda: all(agent.fired for agent in pair.agents.values()))
     assert await pair.client.heal() == {"stopped": ["s"], "remaining": {"s": ["node1"]}}
+
+
+async def test_who_is_followed_is_followed_on_after_a_restart_and_what_was_found_is_kept(
+    pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leading = ["node0"]
+
+    async def resolve(asked: Sequence[Question], topology: dict[str, Any]) -> list[Answer]:
+        return [Answer((leading[-1],), f"{leading[-1]} leads") for _ in asked]
+
+    async def suspended() -> list[str]:
+        children = await pair.client.children("f")
+        return [name for child in children.values() for name in child["spec"]["nodeNames"]]
+
+    monkeypatch.setattr(composites, "resolve", resolve)
+    await pair.client.create_task("f", {"class": "ControllerSuspendFaultSpec", "follow": True, "durationMs": LONG_MS})
+    await pair.in_state("f", "RUNNING")
+    await pair.crash()
+    await pair.start()
+    task = await pair.in_state("f", "RUNNING")
+    assert [found["how"] for found in task["status"]["found"]] == ["node0 leads"]
+    leading.append("node1")
+    await pair.until(lambda: pair.agents["node1"].fired)
+    assert await suspended() == ["node0", "node1"]
+    await pair.client.stop_task("f")
+    assert (await pair.done("f"))["cancelled"] is True

@@ -64,6 +64,13 @@ def enter_namespaces(of_pid: int) -> None:
         os.close(fd)
 
 
+def close_on_exec() -> None:
+    """The program gets none of our descriptors, a journal's lock among them, but its streams."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            os.set_inheritable(int(name), int(name) < 3)
+
+
 def open_streams(streams: Sequence[Any]) -> None:
     """Standard input, output and error: the file that each was, or nothing."""
     for number, stream in enumerate(streams):
@@ -119,10 +126,8 @@ def main() -> None:
         enter_namespaces(recipe["place"])
     told, tell = os.pipe()
     if os.fork() == 0:
-        for fd in range(3, 1024):  # locks among them: the program must not hold them
-            with contextlib.suppress(OSError):
-                os.set_inheritable(fd, False)
         try:
+            close_on_exec()
             become(recipe)
         except BaseException as error:
             os.write(tell, f"{type(error).__name__}: {error}".encode())
