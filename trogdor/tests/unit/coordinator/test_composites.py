@@ -27,7 +27,7 @@ def target(program: str, spec: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 async def test_a_sequence_runs_its_steps_in_rounds_and_is_one_task(pair: Cluster) -> None:
-    steps = [{"durationMs": 50, "spec": NOOP}, {"offsetMs": 100, "durationMs": 50, "spec": NOOP}]
+    steps = [{"durationMs": 1000, "spec": NOOP}, {"offsetMs": 100, "durationMs": 1000, "spec": NOOP}]
     await pair.client.create_task("s", sequence(steps=steps, repeat=2))
     task = await pair.done("s")
     assert "error" not in task
