@@ -142,9 +142,11 @@ class Coordinator:
 
     async def close(self) -> None:
         """Closes everything and leaves the agents as they are."""
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        left = set(self._keepers)
+        while left:  # a cancellation that comes with a request's timeout may be taken for it
+            for keeper in left:
+                keeper.cancel()
+            _, left = await asyncio.wait(left, timeout=0.5)
         if self._server is not None:
             self.leases.close()
             await self._server.close(grace_s=0.3)
