@@ -10,6 +10,8 @@ DEFAULT_AGENT_PORT = 8888
 DEFAULT_COORDINATOR_PORT = 8889
 AGENT_PORT = "trogdor.agent.port"
 COORDINATOR_PORT = "trogdor.coordinator.port"
+EXTERNAL_COMMANDS = "trogdor.external.commands"
+"""The setting of a node that lists the programs that specs may have run there; ``*`` stands for every one."""
 BASIC_PLATFORM = "org.apache.kafka.trogdor.basic.BasicPlatform"
 
 
@@ -50,6 +52,16 @@ class Node:
     """The node whose agent serves this one, which is a place on its machine; empty: it has an agent of its own."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Everything else in the node's configuration, as strings, as upstream's ``Node.getConfig``."""
+
+    def may_run(self, program: str) -> bool:
+        """Whether the node's configuration lists a program among those that specs may have run."""
+        setting = self.settings.get(EXTERNAL_COMMANDS, "[]")
+        try:
+            allowed = json.loads(setting)
+        except ValueError:
+            allowed = setting
+        allowed = allowed if isinstance(allowed, list) else [allowed]
+        return "*" in allowed or program in allowed
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Which external command carries a workload out. Every workload is one: a process of its own that speaks JSON lines."""
 
 import importlib.util
-import json
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 from trogdor.claim.model import CannotInject
 from trogdor.spec import Spec
 from trogdor.spec.base import UPSTREAM
-from trogdor.topology import Node
+from trogdor.topology import EXTERNAL_COMMANDS, Node
 
 if TYPE_CHECKING:
     from trogdor.spec.workload import ExternalCommandSpec
-
-COMMANDS = "trogdor.external.commands"
-"""The setting of a node that lists the programs ExternalCommandSpec may run there; ``*`` stands for every one."""
 
 MODULES = {
     f"{UPSTREAM}workload.{name}": module
@@ -68,14 +64,8 @@ def command_of(spec: Spec, node: Node) -> Command:
 def _check_allowed(spec: "ExternalCommandSpec", node: Node) -> None:
     if not spec.command:
         raise CannotInject("Unable to start process: No command specified")
-    setting = node.settings.get(COMMANDS, "[]")
-    try:
-        allowed = json.loads(setting)
-    except ValueError:
-        allowed = [setting]
-    allowed = allowed if isinstance(allowed, list) else [allowed]
-    if "*" not in allowed and spec.command[0] not in allowed:
+    if not node.may_run(spec.command[0]):
         raise CannotInject(
             f"Unable to start process: {spec.command[0]} is not allowed on {node.name}; "
-            f'add it to "{COMMANDS}" of that node in the agent\'s configuration file'
+            f'add it to "{EXTERNAL_COMMANDS}" of that node in the agent\'s configuration file'
         )

@@ -38,9 +38,12 @@ async def resolve(questions: Sequence[Question], topology: dict[str, Any]) -> li
 
 async def _run(given: str, who: str, deadline_s: float) -> bytes:
     pipe = asyncio.subprocess.PIPE
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SOURCE), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])),
+    }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "trogdor.resolve", stdin=pipe, stdout=pipe, stderr=pipe, env=environment,
+        sys.executable, "-P", "-m", "trogdor.resolve", stdin=pipe, stdout=pipe, stderr=pipe, env=environment,
         start_new_session=True,
     )  # fmt: skip
     try:

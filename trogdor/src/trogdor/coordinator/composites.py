@@ -26,8 +26,8 @@ from trogdor.compose.question import Answer
 from trogdor.compose.resolve import Unresolved, resolve
 from trogdor.coordinator.state import State, Task
 from trogdor.instant import NS_PER_MS, NS_PER_S
-from trogdor.spec import SpecError
-from trogdor.topology import Topology
+from trogdor.spec import Spec, SpecError
+from trogdor.topology import EXTERNAL_COMMANDS, Topology
 
 if TYPE_CHECKING:
     from trogdor.coordinator.tasks import Tasks
@@ -78,6 +78,18 @@ class Composites:
             ahead_ns = parent.start_boot_ns if is_asked_at_creation(parent.spec) else ASK_AHEAD_NS
             self._at(plan, parent.start_boot_ns - ahead_ns, lambda: self._start(parent, plan))
 
+    def refusal(self, spec: Spec) -> str:
+        """Why a composite's nodes cannot be asked for here, or nothing: a command has to be allowed."""
+        node = self._tasks.node
+        for question in questions(spec, self._tasks.topology):
+            program = next(iter(question.options.get("command") or ()), "")
+            if question.resolve == "command" and not node.may_run(str(program)):
+                return (
+                    f"command: {program} is not allowed on {node.name}, where the coordinator runs; "
+                    f'add it to "{EXTERNAL_COMMANDS}" of that node in the coordinator\'s configuration file'
+                )
+        return ""
+
     def _at(self, plan: _Plan, instant_ns: int, call: Any) -> None:
         wait_s = max(0.0, (instant_ns - self._tasks.clock.boot_ns()) / NS_PER_S)
         if wait_s > LONGEST_SLEEP_S:
@@ -118,6 +130,8 @@ class Composites:
         plan.next, plan.is_known, plan.follows = len(parent.children or []), True, bool(follow_ms(parent.spec))
 
     async def _answers(self, parent: Task) -> list[Answer]:
+        if refusal := self.refusal(parent.spec):
+            raise Unresolved(refusal)
         return await resolve(questions(parent.spec, self._tasks.topology), document_of(self._tasks.topology))
 
     def _note(self, parent: Task, answers: list[Answer]) -> None:

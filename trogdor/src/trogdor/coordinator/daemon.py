@@ -104,7 +104,8 @@ class Coordinator:
         await identity.load()
         events = Events(self.store, self._clock)
         await events.load()
-        self.tasks = Tasks(self._settings.topology, self.store, events, self._clock, identity)
+        topology, node = self._settings.topology, self._settings.node
+        self.tasks = Tasks(topology, self.store, events, self._clock, identity, node=node)
         await resume(self.tasks)
         self.leases = leases = Leases(self.tasks)
         leases.resume()
@@ -128,7 +129,7 @@ class Coordinator:
         log.info("listening on port %d and %s", self.port, self._settings.state / SOCKET)
         if beyond:
             log.warning(
-                "anyone who reaches port %d of %s can inject faults into %d nodes",
+                "anyone who reaches port %d of %s can inject faults into %d nodes and run the commands allowed there",
                 self.port, ", ".join(beyond), len(self.tasks.agents),
             )  # fmt: skip
 

@@ -15,7 +15,7 @@ from trogdor.coordinator.state import Phase, State, Task, Worker, dump, is_fault
 from trogdor.coordinator.store import Store, StoreError
 from trogdor.instant import NS_PER_MS, Clock
 from trogdor.spec import Spec
-from trogdor.topology import Topology
+from trogdor.topology import Node, Topology
 from trogdor.wire.errors import BadRequest, Conflict, Unavailable
 
 if TYPE_CHECKING:
@@ -33,8 +33,12 @@ MAX_ID = 1000
 class Tasks(Reports):
     """Every task of a coordinator."""
 
-    def __init__(self, topology: Topology, store: Store, events: Events, clock: Clock, identity: Identity) -> None:
+    def __init__(
+        self, topology: Topology, store: Store, events: Events, clock: Clock, identity: Identity, *, node: Node
+    ) -> None:
+        """``node``: where this coordinator runs."""
         super().__init__(topology, store, events, clock, identity)
+        self.node = node
         self.agents = {
             name: Agent(topology.nodes[name], self, clock, identity.name, topology.agent_hostname(name))
             for name in topology.agents()
@@ -71,8 +75,8 @@ class Tasks(Reports):
             names = admission.nodes_for(spec, self.topology, self.agents)
         except admission.CannotRun as reason:
             error = str(reason)
-        if spec.is_composite:
-            _ = self.composites  # what expands it is imported before its start is chosen
+        if spec.is_composite and (refusal := self.composites.refusal(spec)):
+            raise BadRequest(refusal)
         task = self._make(task_id, spec, original, lease)
         self.by_id[task_id] = task
         self._sorted = None

@@ -31,7 +31,11 @@ def topology(lab: Lab) -> dict[str, Any]:
     nodes: dict[str, dict[str, Any]] = {
         name: {"hostname": name, "trogdor.agent.port": AGENT_PORT, "tags": ["lab"]} for name in lab.nodes
     }
-    nodes[COORDINATOR] = {"hostname": COORDINATOR, "trogdor.coordinator.port": COORDINATOR_PORT}
+    nodes[COORDINATOR] = {
+        "hostname": COORDINATOR,
+        "trogdor.coordinator.port": COORDINATOR_PORT,
+        "trogdor.external.commands": ["*"],
+    }
     return {"platform": "org.apache.kafka.trogdor.basic.BasicPlatform", "nodes": nodes}
 
 

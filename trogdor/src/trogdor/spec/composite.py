@@ -99,7 +99,7 @@ class TargetSpec(Spec, name="trogdor.schedule.TargetSpec"):
     resolve: StrictStr = Field("", max_length=255, description="Who is asked: a resolver, such as etcd.")
     role: StrictStr = Field("leader", max_length=255, description="What is looked for.")
     command: tuple[StrictStr, ...] = Field(
-        (), max_length=1000, description="Or a command, run by the coordinator; it prints node names, one a line."
+        (), max_length=1000, description="Or an allowed command, run by the coordinator; it prints node names."
     )
     options: dict[str, Any] = Field({}, description="What the resolver wants to know, such as a port.")
     deadline_ms: Annotated[StrictInt, Field(ge=1, le=60_000)] = Field(5000, description="How long it may take.")

@@ -1,6 +1,7 @@
 """A coordinator in this process, with agents that speak the real wire."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ class Cluster:
 
     def __init__(self, state: Path, settings: dict[str, str] | None = None) -> None:
         self.state = state
-        self.settings = settings or {}
+        self.settings = {"trogdor.external.commands": sys.executable} | (settings or {})
         self.agents: dict[str, StandIn] = {}
         self.coordinator: Coordinator | None = None
         self.client = AsyncClient("127.0.0.1:1")

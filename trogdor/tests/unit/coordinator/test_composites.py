@@ -253,3 +253,15 @@ async def test_who_is_followed_is_followed_on_after_a_restart_and_what_was_found
     assert await suspended() == ["node0", "node1"]
     await pair.client.stop_task("f")
     assert (await pair.done("f"))["cancelled"] is True
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"command": ["/bin/echo", "node1"]}, {"resolve": "command", "options": {"command": ["/bin/echo", "node1"]}}],
+)
+async def test_the_coordinator_runs_only_the_commands_that_its_node_allows(
+    pair: Cluster, asked: dict[str, Any]
+) -> None:
+    spec = {"class": "TargetSpec", "durationMs": 1, "spec": NOOP, **asked}
+    with pytest.raises(Refused, match=r'/bin/echo is not allowed on c.*add it to "trogdor\.external\.commands"'):
+        await pair.client.create_task("t", spec, check=False)
