@@ -178,6 +178,22 @@ def test_a_client_killed_takes_its_fault_with_it(running: Running, client: Clien
     assert running.whole()
 
 
+def test_a_client_that_is_cut_off_takes_its_fault_with_it(running: Running, client: Client) -> None:
+    node, target = running.lab.node("n3"), running.lab.coordinator.address
+    environment = {**os.environ, "PYTHONPATH": os.fspath(SOURCE)}
+    command = [sys.executable, "-c", HOLD, f"{target}:8889"]
+    with closing(node.popen(command, stdout=subprocess.PIPE, env=environment)) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        until(running.parted)
+        node.exec(["ip", "route", "add", "blackhole", target], check=True)
+        try:
+            assert done(client, "leased")["cancelled"] is True
+        finally:
+            node.exec(["ip", "route", "del", "blackhole", target], check=True)
+    running.meet()
+
+
 @pytest.mark.parametrize("end", ["stop_task", "destroy_task"])
 def test_stopped_or_destroyed_around_the_instant_nothing_is_left(running: Running, client: Client, end: str) -> None:
     for offset_ms in (-20, -10, -5, 0, 5, 10, 20):

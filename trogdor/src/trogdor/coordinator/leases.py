@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from trogdor.coordinator.state import Task
     from trogdor.coordinator.tasks import Tasks
 
-GRACE_S = 3.0
-"""How long a lease may be closed before its tasks are stopped."""
+UNHEARD_S = 2.0
+"""How long a lease's client may acknowledge nothing; it is written to each second."""
+GRACE_S = 2.0
+"""How long a lease may be closed before its tasks are stopped; with the above: 5 s after its client is gone."""
 RESTART_GRACE_S = 5.0
 """How long it may be closed after a coordinator's restart."""
 END_S = 10.0

@@ -9,10 +9,11 @@ from starlette.responses import Response
 
 from trogdor.client.errors import ClientError
 from trogdor.coordinator import admission
-from trogdor.coordinator.leases import Leases
+from trogdor.coordinator.leases import UNHEARD_S, Leases
 from trogdor.coordinator.state import Phase, State, Task, is_fault
 from trogdor.coordinator.tasks import Tasks
 from trogdor.http.app import Endpoint, query_long
+from trogdor.http.server import close_when_unheard
 from trogdor.http.sse import EventStream
 from trogdor.wire import messages
 from trogdor.wire.errors import BadRequest, NotFound, Unavailable
@@ -164,6 +165,7 @@ class Routes:
         return checked
 
     async def hold_lease(self, request: Request, _body: None) -> Response:
+        close_when_unheard(request.scope, UNHEARD_S)
         return EventStream(await self.leases.hold(request.query_params.get("id", "")))
 
     async def end_lease(self, request: Request, _body: None) -> Any:
