@@ -169,7 +169,7 @@ class _Watched:
         self.said = text
 
     def look(self, now_ns: int) -> None:
-        """Reads the journal again, ``now_ns`` by the agent's clock. One that is being rewritten is a moment later.
+        """Reads the journal again, ``now_ns`` by the agent's clock; a moment later if it is being rewritten.
 
         A claim that was never fired and whose time is over never will be.
         """
