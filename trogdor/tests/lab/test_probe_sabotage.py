@@ -42,8 +42,12 @@ FAULTS = {
     "kill": {"class": KILL, "nodeNames": ["n1"], "match": {"name": "sleep"}},
     "process": {"class": PAUSE, "nodeNames": ["n1"], "match": {"name": "sleep"}},
 }
-WHY = {True: "somebody let it go on", False: "the rule that cuts it is not there any more"}
-"""What the resource itself finds, of a process and of a link."""
+WHY = {
+    **dict.fromkeys(("tcp", "udp", "all", "new"), "the rule that cuts it is not there any more"),
+    "process": "somebody let it go on",
+    "kill": "",
+}
+"""What the resource itself finds."""
 
 
 @pytest.fixture(scope="module")
@@ -88,5 +92,5 @@ def test_a_fault_taken_away_behind_our_back_is_found_out(
     trigger.touch()
     shown = agents["n1"].done(1)
     assert "again" in shown["error"]
-    assert WHY[fault == "process"] in shown["error"]
+    assert WHY[fault] in shown["error"]
     assert shown["status"]["verdict"] == shown["error"]
