@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from lab.cases import AGENT_STRIKES, BOTH_STRIKES, COORDINATOR_STRIKES, CUT_OFF, USER_STRIKES, Case, table
-from lab.remains import LOOK_S, blocked, left_on, slowed, stopped, until_gone
+from lab.remains import LOOK_S, blocked, left_on, limited, slowed, stopped, until_gone
 from lab.seeing import Listener
 from trogdor.client import Client, ClientError
 from trogdor.lab import Lab, Node
@@ -109,14 +109,17 @@ class Ground:
                 self._see_it_gone(case)
             return
         send(node, "KILL" if case.strike.endswith("killed") else "STOP", pids)
-        if not both:
+        if case.strike == "agent killed":
             self._see_it_gone(case)
             self._revive(case.node)
             return
         sleep_until(case.end_ms)
-        case.gone_ms = self._until_gone(case, self._left_by_kernel)
-        send(node, "KILL", pids)
-        self._start_again(case.node)
+        case.gone_ms = self._until_gone(case, self._left_by_kernel if both else self._felt)
+        if both:
+            send(node, "KILL", pids)
+            self._start_again(case.node)
+        else:
+            self._revive(case.node)
         case.rest_ms = self._until_gone(case, self._left)
 
     def strike_coordinator(self, rounds: int) -> None:
@@ -305,6 +308,10 @@ class Ground:
     def _left_by_kernel(self, node: str) -> list[str]:
         """What is felt of a fault that the kernel undoes."""
         return self._blocked(node, self.peer, PASS_S) or self._blocked(node, self.slow_peer, PASS_S)
+
+    def _felt(self, node: str) -> list[str]:
+        """What is felt of any fault: a stopped agent may keep what it has prepared, and what does nothing."""
+        return stopped(self.lab.nodes[node]) or limited(self.lab.nodes[node]) or self._left_by_kernel(node)
 
     def _until_gone(self, case: Case, look: Callable[[str], list[str]]) -> float:
         """How many ms after now nothing was left, in time."""

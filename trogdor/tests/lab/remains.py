@@ -100,6 +100,11 @@ def stopped(node: Node) -> list[str]:
     return [f"{node.name}: stopped: {line}" for line in traces.stopped(node) if line.endswith("sleep 86400")]
 
 
+def limited(node: Node) -> list[str]:
+    """Rates."""
+    return [line for line in slowed(node) if " htb " in line]
+
+
 def slowed(node: Node) -> list[str]:
     """Rules of packet queues, and rates."""
     shown = node.exec(["sh", "-ec", "iptables-save; ip6tables-save; tc qdisc show"])
