@@ -202,9 +202,3 @@ def test_share_round_trip(share_groups: Cluster) -> None:
     for task_id in ("first", "second"):  # what the first left there is not taken for the second's
         messages = run_workload(share_groups[0].node("n1"), "share_round_trip", wanted, task_id)
         assert last_status(messages) == {"totalUniqueSent": 300, "totalReceived": 300}
-
-
-def test_a_share_group_refuses_single_partitions(share_groups: Cluster) -> None:
-    wanted = spec("ShareConsumeBenchSpec", maxMessages=1, activeTopics=["shared:0"])
-    messages = run_workload(share_groups[0].node("n1"), "share_consume_bench", wanted)
-    assert "whole topics" in messages[-1]["error"]
