@@ -1,15 +1,19 @@
-"""Kafka's workloads across the wire between Java Trogdor 4.1.0 and ours: its client and its agent."""
+"""Kafka's workloads across the wire between Java Trogdor 4.1.0 and ours: its client, its agent, its coordinator."""
 
+import http.client
 import json
+import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trogdor.client import Client
 from trogdor.lab.daemons import AGENT_PORT, COORDINATOR_PORT, TOPOLOGY_FILE
-from trogdor.lab.http import answers
+from trogdor.lab.http import NodeHTTPConnection, answers
 from trogdor.lab.lab import Lab
 from trogdor.lab.node import Node, NodeProcess
 from trogdor.lab.recipes.jars import QUICK_START, class_path
@@ -33,6 +37,9 @@ CONSUME = {
     "class": f"{PACKAGE}.workload.ConsumeBenchSpec", **COMMON, "consumerNode": "node0", "maxMessages": 1000,
     "activeTopics": ["java"],
 }  # fmt: skip
+JAVA_COORDINATOR_PORT, JAVAS_AGENT_PORT = 8890, 8887
+JAVAS_CONFIG = "/var/lib/trogdor/java.json"
+SOURCE = Path(__file__).resolve().parents[2] / "src"
 CLIENT_TIMEOUT_S = 120.0
 OURS = f"coordinator:{COORDINATOR_PORT}"
 
@@ -128,3 +135,46 @@ def test_a_java_agent_runs_workloads_of_our_coordinator(lab: Lab) -> None:
         ours.create_task("theirs", PRODUCE)
         status = finished(dict(ours.wait_for_done("theirs", deadline_s=180)))
     assert status["totalSent"] == 2000
+
+
+def test_our_agent_runs_workloads_of_javas_coordinator(lab: Lab) -> None:
+    node = lab.node("node0")
+    config = {
+        "platform": f"{PACKAGE}.basic.BasicPlatform",
+        "nodes": {
+            "node0": {"hostname": "localhost", "trogdor.agent.port": JAVAS_AGENT_PORT},
+            "java": {"hostname": "localhost", "trogdor.coordinator.port": JAVA_COORDINATOR_PORT},
+        },
+    }
+    node.path(JAVAS_CONFIG).write_text(json.dumps(config))
+    options = ["--coordinator.config", JAVAS_CONFIG, "--node-name", "java"]
+
+    def ask(method: str, path: str, body: Any = None) -> Any:
+        connection = NodeHTTPConnection(node, "localhost", JAVA_COORDINATOR_PORT, CLIENT_TIMEOUT_S)
+        try:
+            connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            assert answer.status == http.client.OK, answer.read()
+            return json.loads(answer.read())
+        finally:
+            connection.close()
+
+    with ExitStack() as stack:
+        ours = ["-m", "trogdor", "agent", "-c", JAVAS_CONFIG, "-n", "node0", "--state", "/var/lib/trogdor/javas"]
+        path = [str(SOURCE), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+        process = node.popen([sys.executable, *ours], log="javas-agent", env=environment)
+        stack.callback(end, process)
+        until(lambda: answers(node, JAVAS_AGENT_PORT, "/agent/status"), "our agent answers")
+        path = "/coordinator/status"
+        stack.callback(end, start_java(node, "coordinator.Coordinator", options, JAVA_COORDINATOR_PORT, path))
+        for task_id, spec in {"java-produce": PRODUCE, "java-round": ROUND_TRIP}.items():
+            ask("POST", "/coordinator/task/create", {"id": task_id, "spec": spec})
+
+        def done() -> Any:
+            tasks = ask("GET", "/coordinator/tasks")["tasks"]
+            return tasks if all(task["state"] == "DONE" for task in tasks.values()) else None
+
+        tasks = until(done, "both workloads are done")
+    assert finished(tasks["java-produce"])["totalSent"] == 2000
+    assert finished(tasks["java-round"]) == {"totalUniqueSent": 200, "totalReceived": 200}
