@@ -114,7 +114,7 @@ OPERATIONS: dict[str, tuple[Work, int]] = {
     "write 4 KiB": (write(4 * KIB), 20_000),
     "write 512 B": (write(512), 20_000),
     "write 1 MiB, sequential": (write_sequentially, 64),
-    "write 4 KiB + fsync": (fsync, 500),
+    "write 4 KiB + fsync": (fsync, 300),
     "read 4 KiB, cached": (read_cached, 20_000),
     "read 4 KiB, cold": (read_cold, 4096),
     "create": (create, 1500),

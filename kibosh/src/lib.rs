@@ -7,6 +7,7 @@ mod channel;
 pub mod fault;
 mod follow;
 mod fs;
+pub mod fuzz;
 mod gate;
 mod mount;
 mod nodes;
