@@ -1,6 +1,7 @@
 """Nodes and topology, and the configuration file that upstream's Trogdor reads (BasicPlatform, BasicTopology)."""
 
 import json
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,13 @@ class Topology:
     def tagged(self, tag: str) -> list[str]:
         """The names of the nodes with this tag, sorted."""
         return sorted(name for name, node in self.nodes.items() if tag in node.tags)
+
+
+def default_state() -> Path:
+    """Where daemons keep their state, one directory a node: ``/var/lib/trogdor`` as root."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/trogdor")
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "trogdor"
 
 
 def read_topology(path: Path) -> Topology:

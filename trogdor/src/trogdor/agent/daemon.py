@@ -53,13 +53,6 @@ class Options:
     """Where its Unix socket is; ``agent.sock`` in the node's directory unless told."""
 
 
-def default_state_dir() -> Path:
-    """``/var/lib/trogdor`` as root, else ``$XDG_STATE_HOME/trogdor``."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/trogdor")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "trogdor"
-
-
 class Agent:
     """An agent that is being run: ``open`` before the event loop, then ``serve`` on it."""
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from starlette.requests import Request
@@ -14,6 +13,7 @@ from trogdor.agent.place import AgentPlace
 from trogdor.agent.workers import Setting, Workers
 from trogdor.claim.ledger import Ledger
 from trogdor.claim.model import Claim
+from trogdor.claim.settle import boot_id
 from trogdor.http.app import Endpoint, query_long
 from trogdor.http.openapi import with_docs
 from trogdor.http.sse import EventStream
@@ -168,8 +168,3 @@ def _by_worker(claims: list[Claim]) -> dict[int, list[Claim]]:
     for claim in claims:
         grouped.setdefault(claim.term.worker_id, []).append(claim)
     return grouped
-
-
-def boot_id() -> str:
-    """Which boot of the machine this is."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -55,7 +55,7 @@ def command(
 
 def _options(config: Path, name: str, state: Path | None, socket: Path | None) -> "Options":
     from trogdor.agent import daemon
-    from trogdor.topology import TopologyError, read_topology
+    from trogdor.topology import TopologyError, default_state, read_topology
 
     try:
         topology = read_topology(config)
@@ -66,4 +66,4 @@ def _options(config: Path, name: str, state: Path | None, socket: Path | None) -
     if name not in topology.nodes:
         known = ", ".join(sorted(topology.nodes)) or "none"
         raise Failure(ExitCode.BAD_USAGE, f"{config} has no node {name!r}; it has {known}")
-    return daemon.Options(topology, topology.nodes[name], state or daemon.default_state_dir(), socket)
+    return daemon.Options(topology, topology.nodes[name], state or default_state(), socket)

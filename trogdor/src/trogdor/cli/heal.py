@@ -1,6 +1,5 @@
 """``trogdor heal``: ends every fault, through a coordinator or, with no daemon at all, on this machine."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,6 +39,8 @@ def command(
     It never falls from one to the other: when no coordinator answers, run `trogdor heal --local` on each node.
     With --local it refuses while an agent lives whose journal it is: that agent heals by itself when it is ended.
     """
+    from trogdor.topology import default_state
+
     if local:
         if target is not None:
             raise Failure(ExitCode.BAD_USAGE, "--local asks no daemon: leave -t out")
@@ -56,13 +57,6 @@ def command(
         hint = "\n  Without a coordinator: `trogdor heal --local`, as root, on each node."
         raise Failure(failure.code, failure.message + hint) from None
     report_healed(answer, as_json)
-
-
-def default_state() -> Path:
-    """Where this user's agents keep their state, one directory a node."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/trogdor")
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "trogdor"
 
 
 def heal_local(state: Path, *, dry_run: bool, as_json: bool) -> None:

@@ -5,7 +5,6 @@ import faulthandler
 import gc
 import json
 import logging
-import os
 import resource
 import signal
 import socket
@@ -29,7 +28,7 @@ from trogdor.http.openapi import with_docs
 from trogdor.http.server import Server, addresses_of, bind, reach_beyond
 from trogdor.instant import Clock
 from trogdor.spec import Spec
-from trogdor.topology import DEFAULT_COORDINATOR_PORT, Node, Topology
+from trogdor.topology import DEFAULT_COORDINATOR_PORT, Node, Topology, default_state
 
 log = logging.getLogger(__name__)
 
@@ -65,14 +64,6 @@ def settings_of(topology: Topology, node_name: str, state: Path | None = None) -
             f"no node {node_name!r} in the configuration, only {', '.join(sorted(topology.nodes))}"
         )
     return Settings(topology, node, (state or default_state()) / node_name)
-
-
-def default_state() -> Path:
-    """``/var/lib/trogdor`` as root, else ``$XDG_STATE_HOME/trogdor``."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/trogdor")
-    home = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local/state")
-    return Path(home) / "trogdor"
 
 
 class Coordinator:
