@@ -65,7 +65,7 @@ test-ducktape: setup
 	$(SHARE) ducktape 600 tools/test-ducktape
 
 bench: setup
-	@for part in coordinator.py lag.py lab_nodes.py lab_partition.py resolve.py schedule.py 'kill.py 1'; do \
+	@for part in coordinator.py lag.py lab_nodes.py lab_partition.py lab_degraded.py page.py resolve.py schedule.py 'kill.py 1'; do \
 	  echo; PYTHONPATH=trogdor/src:trogdor/tests $(BIN)/python bench/$$part || exit 1; done
 
 bench-scale: setup

@@ -5,6 +5,7 @@ Delays are long and compared with each other, so that a busy machine changes not
 
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.lab
 
 FAR = 2**62
 HELD_MS = 400
+DEADLINE_S = 60.0
 
 
 def claim(kind: str, key: str, want: Any, number: int = 1, end_ns: int = FAR) -> Claim:
@@ -74,6 +76,36 @@ def test_a_delayed_peer_answers_late_and_the_others_do_not(lab: Lab) -> None:
             assert connect_ms(lab, "n1", "n2", 5001) >= HELD_MS
             assert connect_ms(lab, "n1", "n3", 5001) < HELD_MS / 2
         assert connect_ms(lab, "n1", "n2", 5001) < HELD_MS / 2
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_packets_of_one_peer_arrive_twice_and_those_of_others_once(lab: Lab, version: int) -> None:
+    n1, n2, n3 = (addresses(lab, name)[version] for name in ("n1", "n2", "n3"))
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    want = {"sources": [n2], "duplicatePercent": 100}
+    with closing(lab.nodes["n1"].socket(family, socket.SOCK_DGRAM)) as receiver:
+        receiver.bind((n1, 0))
+        receiver.settimeout(DEADLINE_S)
+        port = receiver.getsockname()[1]
+        with held(queue_of(lab, "n1"), claim("queue", KEY, want)):
+            for name in ("n2", "n3"):
+                with closing(lab.nodes[name].socket(family, socket.SOCK_DGRAM)) as sender:
+                    for number in range(50):
+                        sender.sendto(f"{name} {number}".encode(), (n1, port))
+            last = [receiver.recvfrom(100) for _ in range(150)]
+        receiver.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            receiver.recv(100)
+    came = Counter((data.decode(), address[0]) for data, address in last)
+    assert came == Counter({(f"n2 {number}", n2): 2 for number in range(50)}) + Counter(
+        {(f"n3 {number}", n3): 1 for number in range(50)}
+    )
+
+
+def addresses(lab: Lab, name: str) -> dict[int, str]:
+    """A node's address of each IP version."""
+    node = lab.nodes[name]
+    return {4: node.address, 6: node.address6}
 
 
 def test_only_the_port_that_was_named_is_slow(lab: Lab) -> None:

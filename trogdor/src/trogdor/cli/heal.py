@@ -63,10 +63,10 @@ def heal_local(state: Path, *, dry_run: bool, as_json: bool) -> None:
     """Reconciles the journals below ``state`` down to nothing. Raises Failure when something is left."""
     from trogdor.claim.heal import heal
     from trogdor.claim.journal import JournalLocked
-    from trogdor.platform.linux import PLATFORM
+    from trogdor.platform import here
 
     try:
-        healed = heal(state, PLATFORM.kinds, dry_run=dry_run)
+        healed = heal(state, here().kinds, dry_run=dry_run)
     except JournalLocked as error:
         raise Failure(
             ExitCode.IMPOSSIBLE, f"{error}\n  End it first (SIGTERM ends its faults), or use `trogdor heal`."

@@ -54,8 +54,8 @@ def plans_from_here(document: dict[str, Any], config: Path) -> dict[str, Any]:
     """Node → plan, without a daemon. Raises Failure with every problem of spec or file."""
     from pydantic import ValidationError
 
+    from trogdor.platform import here
     from trogdor.platform.base import Scene
-    from trogdor.platform.linux import PLATFORM
     from trogdor.platform.preview import preview
     from trogdor.spec import SpecError, parse
     from trogdor.topology import TopologyError, read_topology
@@ -72,7 +72,7 @@ def plans_from_here(document: dict[str, Any], config: Path) -> dict[str, Any]:
         raise Failure(ExitCode.BAD_USAGE, str(error)) from None
     except OSError as error:
         raise Failure(ExitCode.BAD_USAGE, f"{config}: {error.strerror}") from None
-    return {name: preview(PLATFORM, spec, Scene(topology.nodes[name], topology)) for name in names}
+    return {name: preview(here(), spec, Scene(topology.nodes[name], topology)) for name in names}
 
 
 def _lines(node: str, plan: dict[str, Any]) -> list[str]:

@@ -32,6 +32,7 @@ READ = {
     "--jitter": ("jitterMs", parse_delay_ms),
     "--loss": ("lossPercent", parse_percent),
     "--corrupt": ("corruptPercent", parse_percent),
+    "--duplicate": ("duplicatePercent", parse_percent),
     "--reorder": ("reorderPercent", parse_percent),
     "--rate": ("rateKbit", parse_rate_kbit),
 }
@@ -62,6 +63,7 @@ def command(
         float | None, typer.Option(metavar="PACKETS", help="Lose them in runs of this mean length; 1 if unset.")
     ] = None,
     corrupt: Annotated[str | None, typer.Option(metavar="PERCENT", help="Flip a bit in so many packets.")] = None,
+    duplicate: Annotated[str | None, typer.Option(metavar="PERCENT", help="Let so many packets arrive twice.")] = None,
     reorder: Annotated[
         str | None, typer.Option(metavar="PERCENT", help="So many are not delayed, and overtake the others.")
     ] = None,
@@ -73,7 +75,7 @@ def command(
     seed: options.Seed = None,
     target: Target = None,
 ) -> dict[str, Any]:
-    """Slows links down, both ways: delay, jitter, loss, damage, reordering, a rate. Its words are those of tc netem.
+    """Slows links down, both ways: delay, jitter, loss, damage, copies, reordering, a rate: in the words of netem.
 
     trogdor slow n1 n2 --delay 100ms --jitter 10ms --for 30s
 
@@ -83,8 +85,11 @@ def command(
 
     Each direction is delayed, so a round trip takes twice the delay longer.
     """
-    texts = {"--delay": delay, "--jitter": jitter, "--loss": loss, "--corrupt": corrupt, "--reorder": reorder}
-    values = options.read({option: (text, READ[option][1]) for option, text in {**texts, "--rate": rate}.items()})
+    texts = {
+        "--delay": delay, "--jitter": jitter, "--loss": loss, "--corrupt": corrupt, "--duplicate": duplicate,
+        "--reorder": reorder, "--rate": rate,
+    }  # fmt: skip
+    values = options.read({option: (text, READ[option][1]) for option, text in texts.items()})
     terms: dict[str, Any] = {READ[option][0]: value for option, value in values.items()}
     if normal:
         values["--normal"] = terms["distribution"] = "normal"
@@ -100,10 +105,11 @@ def command(
 
 def refuse_idle(given: dict[str, Any]) -> None:
     """Raises Failure where the options given would do nothing, or one of them needs another."""
-    if not any(given.get(option) for option in ("--delay", "--jitter", "--loss", "--corrupt", "--rate")):
+    if not any(given.get(option) for option in ("--delay", "--jitter", "--loss", "--corrupt", "--duplicate", "--rate")):
         raise Failure(
             ExitCode.BAD_USAGE,
-            "say what is done to the packets: --delay 100ms, --jitter 10ms, --loss 5%, --corrupt 1% or --rate 1mbit",
+            "say what is done to the packets: --delay 100ms, --jitter 10ms, --loss 5%, --corrupt 1%, --duplicate 1% "
+            "or --rate 1mbit",
         )
     lacking = [f"{option} needs {other}" for option, other in NEEDS.items() if option in given and not given.get(other)]
     if lacking:
@@ -147,7 +153,7 @@ def _impossible_ends(links: "Sequence[Link]", terms: dict[str, Any]) -> list[str
     if not links:
         return ["there is no other node: name both ends, n1 / 10.0.0.7"]
     problems = []
-    queued = terms.keys() & {"delayMs", "jitterMs", "lossPercent", "corruptPercent"}
+    queued = terms.keys() & {"delayMs", "jitterMs", "lossPercent", "corruptPercent", "duplicatePercent"}
     for link in links:
         problems += [f"{end}: ! is not for slow links: name the ends" for end in (link.from_, link.to) if end[0] == "!"]
         if queued and is_network(link.to):

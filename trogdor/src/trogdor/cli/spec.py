@@ -87,14 +87,15 @@ def describe(spec: "type[Spec]") -> dict[str, Any]:
 
 
 def _nets_of(spec: "type[Spec]") -> dict[str, Any]:
-    """What undoes a fault when its agent dies or hangs, and what checks it; empty for what is no fault on Linux."""
-    from trogdor.platform.linux import PLATFORM
+    """What undoes a fault when its agent dies or hangs, and what checks it; empty for what is no fault here."""
+    from trogdor.platform import here
     from trogdor.platform.preview import nets_of, resource_of
 
-    fault = PLATFORM.faults.get(spec)
+    platform = here()
+    fault = platform.faults.get(spec)
     if fault is None:
         return {}
-    resources = [resource_of(PLATFORM, kind) for kind in fault.kinds]
+    resources = [resource_of(platform, kind) for kind in fault.kinds]
     undone = [{"kind": each.kind, "undoneBy": nets_of(each), "how": each.undone_by} for each in resources]
     return {"undoneBy": undone, "checkedBy": fault.checked_by}
 

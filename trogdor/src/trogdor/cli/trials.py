@@ -73,6 +73,15 @@ def _try_all(tests: list[Test]) -> Iterator[Trial]:
             yield Trial(name, used_for, needed, False, str(error) or type(error).__name__)
 
 
+def _platform() -> str:
+    from trogdor.platform import here
+    from trogdor.platform.windows import NEVER_RUN
+
+    if here().name == "windows":
+        raise Missing(NEVER_RUN)
+    return f"{here().name}; {NEVER_RUN}"
+
+
 def _privileges() -> str:
     effective = next(
         int(line.split()[1], 16) for line in Path("/proc/self/status").read_text().splitlines() if line[:6] == "CapEff"
@@ -159,6 +168,7 @@ def _has_program(name: str) -> str:
 
 
 OUTSIDE: list[Test] = [
+    ("platform", "every fault", True, _platform),
     ("privileges", "agents on this machine itself", False, _privileges),
     ("pidfd", "pausing processes", True, _pidfd),
     ("freezer", "pausing whole trees of processes", False, _freezer),

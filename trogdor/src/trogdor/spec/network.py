@@ -151,17 +151,20 @@ class LinkDegradation(Document):
         1, description="Lost packets come in runs of this mean length (Gilbert's model)."
     )
     corrupt_percent: Percent = Field(0, description="So many of 100 arrive with a bit flipped; checksums find most.")
+    duplicate_percent: Percent = Field(0, description="So many of 100 arrive twice.")
     reorder_percent: Percent = Field(0, description="So many of 100 are not delayed and overtake the others.")
     rate_kbit: StrictInt = Field(0, ge=0, le=100_000_000, description="The most that is sent, in kbit/s; 0: no limit.")
 
     @property
     def is_queued(self) -> bool:
         """Whether the receiving end has anything to do: all but the rate, which the sending end limits."""
-        return bool(self.delay_ms or self.jitter_ms or self.loss_percent or self.corrupt_percent)
+        return bool(
+            self.delay_ms or self.jitter_ms or self.loss_percent or self.corrupt_percent or self.duplicate_percent
+        )
 
 
 class DegradedLinksFaultSpec(Spec, name="trogdor.fault.DegradedLinksFaultSpec"):
-    """Slows directed links down: delay with jitter, loss alone or in bursts, corruption, reordering, rate.
+    """Slows directed links down: delay with jitter, loss alone or in bursts, corruption, copies, reordering, rate.
 
     Delay, loss and damage happen where a link arrives, the rate is limited where it leaves.
     """
@@ -180,7 +183,8 @@ class DegradedLinksFaultSpec(Spec, name="trogdor.fault.DegradedLinksFaultSpec"):
                 problems.append(f"links[{index}].ports: ports need protocol tcp or udp")
             if not link.is_queued and not link.rate_kbit:
                 problems.append(
-                    f"links[{index}]: one of delayMs, jitterMs, lossPercent, corruptPercent, rateKbit is needed"
+                    f"links[{index}]: one of delayMs, jitterMs, lossPercent, corruptPercent, "
+                    "duplicatePercent, rateKbit is needed"
                 )
             if link.reorder_percent and not link.delay_ms:
                 problems.append(f"links[{index}].reorderPercent: packets overtake only where delayMs holds others back")

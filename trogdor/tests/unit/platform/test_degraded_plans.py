@@ -55,6 +55,12 @@ def test_a_delay_is_held_where_the_link_arrives_and_only_there() -> None:
     assert links(document, "n2").expect == [LinkSlow("n1", "n2", 50.0, 5.0)]
 
 
+def test_the_status_says_how_packets_are_made_to_arrive_twice() -> None:
+    planned = links(slow(duplicatePercent=2.5), "n2")
+    assert [claim.want["duplicatePercent"] for claim in planned.claims] == [2.5]
+    assert planned.targets == ["n1 → n2: 2.5 % twice, by a raw socket over lo (packet queue)"]
+
+
 def test_a_rate_is_limited_where_the_link_leaves_for_each_address_of_the_other_end() -> None:
     document = slow(rateKbit=500, protocol="tcp", ports=["9092"])
     assert links(document, "n2").claims == []

@@ -7,7 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trogdor.platform.linux.netqueue import Fate, Flow, Rule, damage, flow_of
+from trogdor.platform.linux.netqueue import COPY_MARK, Fate, Flow, Rule, damage, flow_of
+from trogdor.platform.linux.queue import rules_for
 
 FAR = 2**62
 
@@ -51,6 +52,16 @@ def test_only_packets_that_a_rule_names_are_held_back() -> None:
         ipv4("10.0.0.1", 6, 85), ipv4("10.0.0.1", 6, 91), ipv4("10.0.0.1", 17, 85), ipv4("10.0.0.2", 6, 85),
     )]  # fmt: skip
     assert held == [20.0, 0.0, 0.0, 0.0]
+
+
+def test_so_many_packets_arrive_twice_and_a_copy_is_not_queued_again() -> None:
+    fate, flow = Fate([rule(duplicatePercent=10)]), flow_of(ipv4("10.0.0.1", 17, 80))
+    twice = sum(fate.of(flow, 0).twice for _ in range(10_000))
+    assert 850 < twice < 1150
+    want = {"sources": ["10.0.0.1"], "duplicatePercent": 10, "exempt": [["10.0.0.5", 8888]]}
+    first, *others = rules_for([want], 4)
+    assert first == f"-m mark --mark {COPY_MARK:#x} -j RETURN"
+    assert not any("mark" in other for other in others + rules_for([{"sources": []}], 4))
 
 
 def test_delays_of_overlapping_rules_add_up_and_end_each_at_its_own_time() -> None:

@@ -32,11 +32,14 @@ def look_up(names: Iterable[str], topology: Topology, place: Place) -> Addresses
 
     Raises CannotInject when one has none.
     """
-    of = {name: _of_node(topology.nodes[name]) if name in topology.nodes else _resolved(name, name) for name in names}
+    of = {
+        name: addresses_of(topology.nodes[name]) if name in topology.nodes else _resolved(name, name) for name in names
+    }
     return Addresses(of, own_addresses(place))
 
 
-def _of_node(node: Node) -> tuple[str, ...]:
+def addresses_of(node: Node) -> tuple[str, ...]:
+    """Every address of a node, sorted. Raises CannotInject when its hostname has none."""
     resolved = _resolved(node.hostname, f"node {node.name}: {node.hostname}")
     return tuple(sorted({*resolved, *node.addresses}))
 

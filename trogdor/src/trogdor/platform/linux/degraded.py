@@ -106,6 +106,7 @@ def _queued(link: LinkDegradation, seed: int, scene: Scene, facts: Roads) -> Jso
         "lossPercent": link.loss_percent,
         "burst": link.burst,
         "corruptPercent": link.corrupt_percent,
+        "duplicatePercent": link.duplicate_percent,
         "reorderPercent": link.reorder_percent,
         "seed": seed,
         "exempt": _exempt(scene),
@@ -137,7 +138,8 @@ def _words(link: LinkDegradation) -> str:
         f"{value:g} {unit}"
         for value, unit in (
             (link.delay_ms, "ms"), (link.jitter_ms, "ms jitter"), (link.loss_percent, "% lost"),
-            (link.corrupt_percent, "% damaged"), (link.reorder_percent, "% overtaking"),
+            (link.corrupt_percent, "% damaged"), (link.duplicate_percent, "% twice, by a raw socket over lo"),
+            (link.reorder_percent, "% overtaking"),
         )
         if value
     ]  # fmt: skip

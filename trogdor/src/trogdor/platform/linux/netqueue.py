@@ -12,6 +12,7 @@ when its standard input closes, which is when the agent dies; a watchdog above i
 The numbers are the kernel's: linux/netfilter/nfnetlink_queue.h.
 """
 
+import contextlib
 import ctypes
 import errno
 import heapq
@@ -28,7 +29,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 NETLINK_NETFILTER = 12
 MSG_PACKET, MSG_VERDICT, MSG_CONFIG = 0x300, 0x301, 0x302
@@ -42,6 +43,9 @@ REQUEST, ACK = 1, 4
 
 HEADER_BYTES = 96
 """So much of each packet is copied to us: addresses and ports, also behind IPv6's usual extension headers."""
+
+COPY_MARK = 0x7409_C0B1
+"""Of a packet that is a copy, so that it is not queued again."""
 
 MOST_WAITING = 200_000
 PR_SET_PDEATHSIG = 1
@@ -65,6 +69,7 @@ class Rule:
     burst: float
     """Mean length of a run of lost packets; 1: each is lost on its own (Gilbert's model)."""
     corrupt: float
+    duplicate: float
     reorder: float
     seed: int
     until_ns: int
@@ -73,7 +78,7 @@ class Rule:
     def from_json(cls, value: dict[str, Any]) -> "Rule":
         """Reads a rule: ``sources`` CIDRs, ``protocol`` tcp/udp/icmp/any, ``ports`` "80" or "80-90", ``delayMs``,
         ``jitterMs``, ``distribution`` uniform or normal, ``lossPercent``, ``burst``, ``corruptPercent``,
-        ``reorderPercent``, ``seed``, ``untilNs`` of CLOCK_BOOTTIME."""
+        ``duplicatePercent``, ``reorderPercent``, ``seed``, ``untilNs`` of CLOCK_BOOTTIME."""
         networks = [ipaddress.ip_network(source, strict=False) for source in value.get("sources", [])]
         protocol = {"tcp": 6, "udp": 17, "icmp": 1}.get(value.get("protocol", "any"))
         ranges = [port.partition("-") for port in value.get("ports", [])]
@@ -87,6 +92,7 @@ class Rule:
             loss=float(value.get("lossPercent", 0)) / 100,
             burst=max(1.0, float(value.get("burst", 1))),
             corrupt=float(value.get("corruptPercent", 0)) / 100,
+            duplicate=float(value.get("duplicatePercent", 0)) / 100,
             reorder=float(value.get("reorderPercent", 0)) / 100,
             seed=int(value.get("seed", 0)),
             until_ns=int(value["untilNs"]),
@@ -135,6 +141,15 @@ def _port(protocol: int, packet: bytes, at: int) -> int:
     return int.from_bytes(packet[at + 2 : at + 4], "big") if protocol in (6, 17) else 0
 
 
+class Lot(NamedTuple):
+    """What becomes of one packet."""
+
+    lost: bool
+    held_ms: float
+    damaged: bool
+    twice: bool
+
+
 class Chance:
     """One rule's own seeded random numbers, and whether it is within a run of losses."""
 
@@ -155,17 +170,18 @@ class Fate:
                 known.remove(found)
             self.rules.append(found or (rule, Chance(rule)))
 
-    def of(self, flow: Flow | None, now_ns: int) -> tuple[bool, float, bool]:
-        """(lost, held back in ms, to be damaged)."""
-        lost, damaged, held_ms, overtakes = False, False, 0.0, False
+    def of(self, flow: Flow | None, now_ns: int) -> "Lot":
+        """What becomes of a packet of this flow."""
+        lost, damaged, twice, held_ms, overtakes = False, False, False, 0.0, False
         for rule, chance in self.rules:
             if now_ns >= rule.until_ns or flow is None or not rule.meets(flow):
                 continue
             lost = _loses(rule, chance) or lost
             damaged = damaged or (rule.corrupt > 0 and chance.random.random() < rule.corrupt)
+            twice = twice or (rule.duplicate > 0 and chance.random.random() < rule.duplicate)
             overtakes = overtakes or (rule.reorder > 0 and chance.random.random() < rule.reorder)
             held_ms += _held_ms(rule, chance.random)
-        return lost, 0.0 if overtakes else held_ms, damaged
+        return Lot(lost, 0.0 if overtakes else held_ms, damaged, twice)
 
 
 def _held_ms(rule: Rule, chance: random.Random) -> float:
@@ -297,6 +313,32 @@ def damage(packet: bytes, seed: int) -> bytes:
     return packet[:at] + bytes([packet[at] ^ (1 << chance.randrange(8))]) + packet[at + 1 :]
 
 
+class Copies:
+    """Sends packets a second time, as they came: over lo to this machine itself, else on the way that routes say.
+
+    The kernel delivers what it has routed to itself without asking where it came from.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, socket.socket] = {}
+
+    def send(self, packet: bytes) -> None:
+        """Sends it, if it is whole and can be sent: a network may lose a copy."""
+        version = packet[0] >> 4
+        length = int.from_bytes(packet[2:4], "big") if version == 4 else 40 + int.from_bytes(packet[4:6], "big")
+        if len(packet) != length:  # it was queued when headers alone were asked for
+            return
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        if version not in self._sockets:
+            made = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, COPY_MARK)
+            made.setblocking(False)
+            self._sockets[version] = made
+        target = socket.inet_ntop(family, packet[16:20] if version == 4 else packet[24:40])
+        with contextlib.suppress(OSError):
+            self._sockets[version].sendto(packet, (target, 0))
+
+
 class Reader:
     """The loop: packets in, each given its fate, let go at its time; rules from standard input."""
 
@@ -304,7 +346,8 @@ class Reader:
         self._queue = Queue(number)
         self._turned = turned
         self._fate = Fate(())
-        self._waiting: list[tuple[float, int, bytes]] = []
+        self._copies = Copies()
+        self._waiting: list[tuple[float, int, bytes, bytes]] = []
         self._partial = b""
 
     def run(self) -> None:
@@ -323,19 +366,22 @@ class Reader:
 
     def _take(self) -> None:
         for packet, payload in self._queue.receive():
-            lost, held_ms, damaged = self._fate.of(flow_of(payload), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
-            if lost:
+            lot = self._fate.of(flow_of(payload), time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+            if lot.lost:
                 self._queue.decide(packet, VERDICT_DROP)
-            elif held_ms <= 0 and not damaged:
+            elif lot.held_ms <= 0 and not lot.damaged and not lot.twice:
                 self._queue.decide(packet, VERDICT_ACCEPT)
             else:
-                changed = damage(payload, packet) if damaged else b""
-                heapq.heappush(self._waiting, (time.monotonic() + held_ms / 1000, packet, changed))
+                changed = damage(payload, packet) if lot.damaged else b""
+                copy = changed or payload if lot.twice else b""
+                heapq.heappush(self._waiting, (time.monotonic() + lot.held_ms / 1000, packet, changed, copy))
 
     def _let_go(self, now: float) -> None:
         while self._waiting and self._waiting[0][0] <= now:
-            _, packet, changed = heapq.heappop(self._waiting)
+            _, packet, changed, copy = heapq.heappop(self._waiting)
             self._queue.decide(packet, VERDICT_ACCEPT, changed)
+            if copy:
+                self._copies.send(copy)
 
     def _read_rules(self) -> bool:
         data = os.read(0, 1 << 20)
@@ -344,7 +390,7 @@ class Reader:
             rules = [Rule.from_json(rule) for rule in json.loads(line)]
             self._fate = Fate(rules, self._fate)
             if rules:
-                self._queue.bind(whole=any(rule.corrupt for rule in rules))
+                self._queue.bind(whole=any(rule.corrupt or rule.duplicate for rule in rules))
             else:
                 self._let_go(float("inf"))
                 self._queue.unbind()

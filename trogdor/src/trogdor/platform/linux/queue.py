@@ -19,6 +19,7 @@ from trogdor.claim.journal import HELD
 from trogdor.claim.model import CannotInject, Claim, Json, Net, Trouble
 from trogdor.claim.place import Place
 from trogdor.claim.resource import Resource
+from trogdor.platform.linux.netqueue import COPY_MARK
 
 FAMILIES = {4: "iptables", 6: "ip6tables"}
 KEY = "packets"
@@ -45,7 +46,8 @@ def rules_for(wants: Sequence[Json], version: int) -> list[str]:
         if ipaddress.ip_address(address).version == version
     ]
     queued = {match for want in wants for match in _matches(want, version)}
-    return rules + [f"{match} -j NFQUEUE" for match in sorted(queued)]
+    copies = [f"-m mark --mark {COPY_MARK:#x} -j RETURN"] if any(want.get("duplicatePercent") for want in wants) else []
+    return copies + rules + [f"{match} -j NFQUEUE" for match in sorted(queued)]
 
 
 def _matches(want: Json, version: int) -> Iterator[str]:
