@@ -14,7 +14,7 @@ PLUGIN = () if INSTALLED else ("-p", "trogdor.testing.plugin")
 
 ENDINGS = """
 import pytest
-from trogdor.testing import DidNotRecover, FaultDidNotTake, recovers
+from trogdor.testing import CheckFailed, DidNotRecover, FaultDidNotTake, recovers
 
 @pytest.mark.lab(nodes=2)
 def test_seen_and_healed(lab, fault):
@@ -45,6 +45,17 @@ def test_what_does_not_recover_says_so_with_the_timeline(lab, fault):
 async def test_the_same_object_serves_async_tests(lab, fault):
     async with fault.cut("n1", "n2", protocol="tcp") as cut:
         assert cut.nodes == ["n2"]
+
+SCHEDULE = {"class": "RandomScheduleSpec", "seed": 17, "durationMs": 1500, "quietMs": 200,
+            "length": {"type": "constant", "ms": 300}, "pause": {"type": "constant", "ms": 300},
+            "faults": [{"spec": {"class": "NetworkPartitionFaultSpec", "partitions": ["$nodes", "$others"]}}]}
+
+@pytest.mark.lab(nodes=2)
+def test_a_schedule_runs_to_its_end_and_its_check_can_fail(lab, fault):
+    fault.schedule(SCHEDULE, lambda: True)
+    with pytest.raises(CheckFailed, match="seed 17, format version 1.*it returned False"):
+        fault.schedule(SCHEDULE, lambda: False, every="100ms")
+    assert {task["state"] for task in lab.client.tasks().values()} == {"DONE"}
 
 @pytest.mark.lab(nodes=2)
 def test_leaves_a_fault_behind(lab):
@@ -86,8 +97,10 @@ cluster.Lab = no_lab
 def test_each_ending_is_told_apart_and_a_failure_keeps_what_explains_it(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(ENDINGS)
     pytester.makeini("[pytest]\nasyncio_mode = auto")
-    run = pytester.runpytest_subprocess(*PLUGIN, "--trogdor-artifacts", "kept", timeout=300)
-    run.assert_outcomes(passed=6, failed=1)
+    run = pytester.runpytest_subprocess(*PLUGIN, "--trogdor-artifacts", "kept", "--junitxml=junit.xml", timeout=300)
+    run.assert_outcomes(passed=7, failed=1)
+    drawn = '<property name="trogdor_schedule" value="seed 17, format version 1"'
+    assert (pytester.path / "junit.xml").read_text().count(drawn) == 2
     run.stdout.fnmatch_lines_random(
         [
             "*RuntimeError: the system lost a write",

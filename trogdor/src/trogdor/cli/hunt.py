@@ -73,8 +73,10 @@ def command(
     spec = read_schedule(file, seed)
     if not isinstance(spec, RandomScheduleSpec):
         raise Failure(ExitCode.BAD_USAGE, f"{file} is drawn already: `trogdor replay` runs it")
-    if check is None and check_function is None:
-        raise Failure(ExitCode.BAD_USAGE, "--check or --check-function is needed: what is a failure?")
+    if check is None and check_function is None and spec.check_command is None:
+        raise Failure(
+            ExitCode.BAD_USAGE, "--check or --check-function is needed, or check in the schedule: what is a failure?"
+        )
     checked = the_check(check, check_function, check_timeout)
     print(headline(spec), flush=True)
     directory = state or Path(f"hunt-{Path(file).stem}")
@@ -153,6 +155,6 @@ def _tell(found: "Found", directory: Path, check: str | None, function: str | No
     if not tasks:
         print("  none: the check fails without any fault")
     words = ["trogdor", "replay", str(directory / SMALLEST)]
-    words += ["--check", check] if check else ["--check-function", function or ""]
+    words += ["--check", check] if check else ["--check-function", function] if function else []
     words += ["--every", every] if every else []
     print(f"replay it with:\n  {shlex.join(words)}")

@@ -181,11 +181,10 @@ def drawn_tasks(spec: "RandomScheduleSpec | FixedScheduleSpec", topology: "Topol
 
 def headline(spec: "RandomScheduleSpec | FixedScheduleSpec") -> str:
     """What every output on a schedule starts with: its seed and format version."""
-    from trogdor.spec.schedule import FixedScheduleSpec
+    from trogdor.spec.schedule import FixedScheduleSpec, drawn_by
 
-    seed = "no seed" if spec.seed is None else f"seed {spec.seed}"
     tasks = f", {len(spec.tasks)} tasks" if isinstance(spec, FixedScheduleSpec) else ""
-    return f"schedule: {seed}, format version {spec.format_version}{tasks} in {say_duration(spec.duration_ms)}"
+    return f"schedule: {drawn_by(spec)}{tasks} in {say_duration(spec.duration_ms)}"
 
 
 def _print_tasks(drawn: "FixedScheduleSpec") -> None:

@@ -12,12 +12,17 @@ from trogdor.compose.schedule import fixed
 from trogdor.spec import Spec, SpecError
 from trogdor.spec.composite import SequenceSpec, TargetSpec
 from trogdor.spec.kafka import ControllerSuspendFaultSpec, KafkaFaultSpec, RollingRestartFaultSpec
-from trogdor.spec.schedule import FixedScheduleSpec, RandomScheduleSpec
+from trogdor.spec.schedule import CheckCommand, FixedScheduleSpec, RandomScheduleSpec
 from trogdor.spec.template import fill
 from trogdor.topology import Topology
 
 FOLLOW_MS = 250
 """How often it is asked anew who has a role, while whoever has it is followed."""
+
+
+def check_of(spec: Spec) -> CheckCommand | None:
+    """The check that a schedule is to be run with."""
+    return spec.check_command if isinstance(spec, RandomScheduleSpec | FixedScheduleSpec) else None
 
 
 def questions(spec: Spec, topology: Topology) -> list[Question]:

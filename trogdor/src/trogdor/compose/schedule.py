@@ -120,6 +120,7 @@ def fixed(spec: RandomScheduleSpec, topology: Topology) -> FixedScheduleSpec:
         format_version=spec.format_version,
         seed=spec.seed,
         tasks=tuple(_tasks(_draw(spec, pools), pools)),
+        check_command=spec.check_command,
     )
 
 

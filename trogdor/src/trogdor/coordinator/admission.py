@@ -1,6 +1,7 @@
 """What becomes of a spec before it is a task: where it runs, or why it cannot. Pure but for what it is given."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -9,7 +10,7 @@ from trogdor.coordinator import java
 from trogdor.coordinator.nodes import Agent
 from trogdor.coordinator.state import is_fault
 from trogdor.spec import Spec, SpecError, UnknownSpecClass, parse
-from trogdor.topology import Topology
+from trogdor.topology import EXTERNAL_COMMANDS, Node, Topology
 from trogdor.wire.errors import BadRequest
 
 
@@ -17,14 +18,35 @@ class CannotRun(Exception):
     """A task that is created DONE, with this error in upstream's words."""
 
 
-def nodes_for(spec: Spec, topology: Topology, agents: Mapping[str, Agent]) -> list[str]:
+@dataclass(frozen=True)
+class Cluster:
+    """What admission looks at: the nodes, their agents, and the node that the coordinator itself runs on."""
+
+    topology: Topology
+    agents: Mapping[str, Agent]
+    coordinator: Node
+
+
+def nodes_for(spec: Spec, cluster: Cluster) -> list[str]:
     """The nodes that are to carry a spec out. Raises CannotRun for upstream's classes, BadRequest for our own."""
+    if refused := _refused_programs(spec, cluster.coordinator):
+        raise BadRequest("; ".join(f"{path}: {message}" for path, message in refused.items()))
     try:
-        return _nodes_for(spec, topology, agents)
+        return _nodes_for(spec, cluster.topology, cluster.agents)
     except CannotRun as error:
         if spec.is_upstream:
             raise
         raise BadRequest(str(error.__cause__ or error)) from None
+
+
+def _refused_programs(spec: Spec, coordinator: Node) -> dict[str, str]:
+    """Whoever may create tasks is not to get a shell where the coordinator runs."""
+    return {
+        path: f'{program} is not allowed on {coordinator.name}; add it to "{EXTERNAL_COMMANDS}" of that node in the '
+        "coordinator's configuration file"
+        for path, program in spec.programs().items()
+        if not coordinator.may_run(program)
+    }
 
 
 def _nodes_for(spec: Spec, topology: Topology, agents: Mapping[str, Agent]) -> list[str]:
@@ -46,9 +68,7 @@ def _nodes_for(spec: Spec, topology: Topology, agents: Mapping[str, Agent]) -> l
     return names
 
 
-def problems_of(
-    document: Any, topology: Topology, agents: Mapping[str, Agent]
-) -> tuple[list[dict[str, str]], list[str]]:
+def problems_of(document: Any, cluster: Cluster) -> tuple[list[dict[str, str]], list[str]]:
     """Every problem of a spec in JSON, and the nodes it would run on.
 
     A problem is ``{path, message, kind}``; its kind is ``spec``, ``unreachable`` or ``impossible``.
@@ -61,11 +81,13 @@ def problems_of(
         return [_problem(_path(detail["loc"]), detail["msg"]) for detail in error.errors(include_url=False)], []
     except UnknownSpecClass as error:
         return [_problem("spec.class", str(error))], []
+    refused = _refused_programs(spec, cluster.coordinator)
+    problems = [_problem(f"spec.{path}", message) for path, message in refused.items()]
     try:
-        names = _nodes_for(spec, topology, agents)
+        names = _nodes_for(spec, cluster.topology, cluster.agents)
     except CannotRun as error:
-        return [_problem("spec", str(error.__cause__ or error))], []
-    return [problem for name in names for problem in _problems_on(agents[name], spec)], names
+        return [*problems, _problem("spec", str(error.__cause__ or error))], []
+    return [*problems, *(problem for name in names for problem in _problems_on(cluster.agents[name], spec))], names
 
 
 def _problems_on(agent: Agent, spec: Spec) -> list[dict[str, str]]:

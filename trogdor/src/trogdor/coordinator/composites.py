@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from trogdor.compose.expand import (
+    check_of,
     expand,
     first_parts,
     follow_ms,
@@ -24,9 +25,12 @@ from trogdor.compose.expand import (
 from trogdor.compose.part import Course, Made, Part, untimed
 from trogdor.compose.question import Answer
 from trogdor.compose.resolve import Unresolved, resolve
+from trogdor.coordinator.checks import failure_until
 from trogdor.coordinator.state import State, Task
+from trogdor.hunt.check import FAILED
 from trogdor.instant import NS_PER_MS, NS_PER_S
 from trogdor.spec import Spec, SpecError
+from trogdor.spec.schedule import CheckCommand
 from trogdor.topology import EXTERNAL_COMMANDS, Topology
 
 if TYPE_CHECKING:
@@ -49,12 +53,14 @@ class _Plan:
     leading: "asyncio.Task[None] | None" = None
     follows: bool = False
     """More parts may be found out."""
+    is_checked: bool = True
+    """Its own check, if it has one, has been run for the last time."""
     first: list[Answer] = field(default_factory=list)
     """What it began with."""
 
     @property
     def is_exhausted(self) -> bool:
-        return self.is_known and not self.follows and self.next >= len(self.parts)
+        return self.is_known and not self.follows and self.is_checked and self.next >= len(self.parts)
 
 
 class Composites:
@@ -111,9 +117,13 @@ class Composites:
         try:
             if not plan.is_known:
                 await self._find(parent, plan)
+            check = check_of(parent.spec)
+            plan.is_checked = check is None
             self._make_those_near(parent, plan)
             if plan.follows:
                 await self._follow(parent, plan)
+            if check is not None:
+                await self._check(parent, plan, check)
         except (Unresolved, SpecError) as error:
             self._fail(parent, plan, str(error))
         except Exception as error:
@@ -174,8 +184,18 @@ class Composites:
         at_ms = max(0, -(-(self._tasks.clock.boot_ns() - parent.start_boot_ns) // NS_PER_MS))
         return Course(plan.first, now, made, at_ms)
 
+    async def _check(self, parent: Task, plan: _Plan, check: CheckCommand) -> None:
+        """Until the composite's end; ends all children at once when the schedule's own check fails."""
+        clock = self._tasks.clock
+        why = await failure_until(parent.end_boot_ns, check, clock, max(parent.start_boot_ns, clock.boot_ns()))
+        if why:
+            self._tasks.events.emit("mark", taskId=parent.id, text=f"{FAILED}{why}")
+            self._tasks.end_failed(parent, f"{FAILED}{why}")
+        plan.is_checked = True
+        self._tasks.advance(parent)
+
     def _fail(self, parent: Task, plan: _Plan, error: str) -> None:
-        plan.is_known, plan.parts, plan.follows = True, [], False
+        plan.is_known, plan.parts, plan.follows, plan.is_checked = True, [], False, True
         parent.error = parent.error or error
         self._tasks.advance(parent)
 
@@ -207,7 +227,7 @@ class Composites:
     def end(self, parent: Task) -> None:
         """No further child is made."""
         plan = self._plans.setdefault(parent.seq, _Plan())
-        plan.is_known, plan.parts, plan.follows = True, [], False
+        plan.is_known, plan.parts, plan.follows, plan.is_checked = True, [], False, True
         for pending in (plan.alarm, plan.leading):
             if pending is not None:
                 pending.cancel()

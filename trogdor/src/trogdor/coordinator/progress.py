@@ -157,6 +157,12 @@ class Progress(Records):
             task.cancelled = True
             self._begin_stopping(task)
 
+    def end_failed(self, task: Task, error: str) -> None:
+        """Stops a task for an error of its own, unless it is stopping already."""
+        if task.state in (State.PENDING, State.RUNNING):
+            task.error = task.error or error
+            self._begin_stopping(task)
+
     def _begin_stopping(self, task: Task) -> None:
         task.state = State.STOPPING
         self._changed(task)
@@ -210,6 +216,7 @@ class Progress(Records):
         self._unregister(worker)
         self._save_worker(worker)
         self._emit_worker(worker)
+        self.figures.over(worker.status)
         if was is not Phase.NEW:
             self.agents[worker.node].forget(worker.id)
 

@@ -142,12 +142,12 @@ class Routes:
             self._ended.set_result(body.stop_agents)
 
     async def check(self, _request: Request, body: CheckTaskRequest) -> Any:
-        problems, names = admission.problems_of(body.document, self.tasks.topology, self.tasks.agents)
+        problems, names = admission.problems_of(body.document, self.tasks.cluster)
         waited_s = 0.0
         while waited_s < MEET_S and any(not self.tasks.agents[name].up for name in names):
             await asyncio.sleep(MEET_STEP_S)
             waited_s += MEET_STEP_S
-            problems, names = admission.problems_of(body.document, self.tasks.topology, self.tasks.agents)
+            problems, names = admission.problems_of(body.document, self.tasks.cluster)
         if not body.id:
             problems.insert(0, {"path": "id", "message": "Invalid empty ID in createTask request.", "kind": "spec"})
         if self.tasks.identity.frozen:

@@ -43,6 +43,7 @@ class Tasks(Reports):
             name: Agent(topology.nodes[name], self, clock, identity.name, topology.agent_hostname(name))
             for name in topology.agents()
         }
+        self.cluster = admission.Cluster(topology, self.agents, node)
 
     @cached_property
     def composites(self) -> "Composites":
@@ -72,7 +73,7 @@ class Tasks(Reports):
             raise Unavailable(f"there are {MAX_TASKS} tasks: destroy those that are done")
         error, names = "", []
         try:
-            names = admission.nodes_for(spec, self.topology, self.agents)
+            names = admission.nodes_for(spec, self.cluster)
         except admission.CannotRun as reason:
             error = str(reason)
         if spec.is_composite and (refusal := self.composites.refusal(spec)):
@@ -123,7 +124,7 @@ class Tasks(Reports):
         parent.children.append(task)
         parent.touch()
         try:
-            for name in admission.nodes_for(spec, self.topology, self.agents):
+            for name in admission.nodes_for(spec, self.cluster):
                 self._add_worker(task, name)
         except Exception as error:  # whatever a stranger's spec raises, once its nodes are known
             task.state, task.error, task.done_ms = State.DONE, str(error), self.clock.wall_ms()

@@ -15,6 +15,10 @@ SHOWN = 400
 """How much of a check's last words is shown."""
 
 
+FAILED = "check failed: "
+"""What marks, and the errors of tasks that a check has ended, begin with."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a check says."""
@@ -62,7 +66,7 @@ def run_command(command: str, timeout_s: float) -> tuple[int | None, str]:
             code = None
         finally:
             _end_group(process)
-        return code, _last_words(output.fileno())
+        return code, last_words(output.fileno())
 
 
 def _end_group(process: "subprocess.Popen[bytes]") -> None:
@@ -71,7 +75,8 @@ def _end_group(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _last_words(descriptor: int) -> str:
+def last_words(descriptor: int) -> str:
+    """The end of what was written to a file, on one line."""
     size = os.lseek(descriptor, 0, os.SEEK_END)
     os.lseek(descriptor, max(0, size - 4 * SHOWN), os.SEEK_SET)
     text = os.read(descriptor, 4 * SHOWN).decode(errors="replace").strip()

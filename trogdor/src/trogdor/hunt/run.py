@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from trogdor.hunt.check import Check, nothing
+from trogdor.hunt.check import FAILED, Check, nothing
 
 if TYPE_CHECKING:
     from trogdor.client import Client, Lease, Task
@@ -47,13 +47,15 @@ def run_schedule(
         verdict = check()
         why = "" if verdict.ok else verdict.why or NO_REASON
     if why:
-        client.mark(f"check failed: {why}")
+        client.mark(f"{FAILED}{why}")
         if task["state"] != "DONE":
             client.stop_task(task_id)
             seen(client.wait_for_done(task_id, HEAL_DEADLINE_S))
         return Outcome("failed", why, task_id)
-    error = task.get("error")
-    return Outcome("void", str(error), task_id) if error else Outcome("passed", "", task_id)
+    error = str(task.get("error") or "")
+    if error.startswith(FAILED):  # by the schedule's own check, which the coordinator runs
+        return Outcome("failed", error.removeprefix(FAILED), task_id)
+    return Outcome("void", error, task_id) if error else Outcome("passed", "", task_id)
 
 
 def _watch(

@@ -107,6 +107,10 @@ class Spec(Document):
     def check(self, topology: Topology) -> None:
         """Raises SpecError when the spec contradicts itself or the topology. Called before anything is made of it."""
 
+    def programs(self) -> dict[str, str]:
+        """The programs that the coordinator is to run for this, by the path of the field that names them."""
+        return {}
+
     def classes(self) -> set[str]:
         """The classes that agents have to know: its own, or those of the specs that it carries."""
         return {self.class_name}

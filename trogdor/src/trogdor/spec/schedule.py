@@ -129,6 +129,27 @@ class FaultTemplate(Document):
     nodes: NodeChoice | None = Field(None, description="On which nodes; the schedule's unless told.")
 
 
+class CheckCommand(Document):
+    """A command of the user's that says whether all is well: exit code 0. It runs where the coordinator runs.
+
+    Only programs that the coordinator's setting ``trogdor.external.commands`` lists.
+    """
+
+    command: tuple[StrictStr, ...] = Field(min_length=1, max_length=1000, description="The program and its arguments.")
+    every_ms: Annotated[StrictInt, Field(ge=100, le=MAX_DURATION_MS)] = Field(
+        5000, description="How often while the schedule runs, in ms; once more at its end."
+    )
+    timeout_ms: Annotated[StrictInt, Field(ge=1, le=3_600_000)] = Field(
+        60_000, description="One that takes longer has failed, in ms."
+    )
+
+
+CheckField = Annotated[
+    CheckCommand | None,
+    Field(alias="check", description="Ends all faults at once when it fails, which is the task's error then."),
+]
+
+
 class RandomScheduleSpec(Spec, name="trogdor.schedule.RandomScheduleSpec"):
     """Faults drawn by a seed over ``durationMs``: the same seed and nodes, the same faults, on every machine."""
 
@@ -160,6 +181,10 @@ class RandomScheduleSpec(Spec, name="trogdor.schedule.RandomScheduleSpec"):
     max_faults: Annotated[StrictInt, Field(ge=1, le=MAX_TASKS)] = Field(
         100_000, description="The schedule ends after as many."
     )
+    check_command: CheckField = None
+
+    def programs(self) -> dict[str, str]:
+        return {"check.command": self.check_command.command[0]} if self.check_command else {}
 
     def classes(self) -> set[str]:
         return classes_of(template.spec for template in self.faults)
@@ -233,6 +258,10 @@ class FixedScheduleSpec(Spec, name="trogdor.schedule.FixedScheduleSpec"):
     format_version: FormatVersion = Field(FORMAT_VERSION, description="Of the schedule that this was drawn from.")
     seed: Annotated[StrictInt, Field(ge=0, lt=2**64)] | None = Field(None, description="The seed it was drawn by.")
     tasks: tuple[ScheduledTask, ...] = Field(max_length=MAX_TASKS, description="In any order.")
+    check_command: CheckField = None
+
+    def programs(self) -> dict[str, str]:
+        return {"check.command": self.check_command.command[0]} if self.check_command else {}
 
     def classes(self) -> set[str]:
         return classes_of(task.spec for task in self.tasks)
@@ -253,6 +282,12 @@ class FixedScheduleSpec(Spec, name="trogdor.schedule.FixedScheduleSpec"):
         for task in self.tasks:
             names.update(_parse(task.spec).target_nodes(topology))
         return require_known(sorted(names) or topology.agents(), topology)
+
+
+def drawn_by(spec: RandomScheduleSpec | FixedScheduleSpec) -> str:
+    """``seed 17, format version 1``: what all output on a schedule tells of it first."""
+    seed = "no seed" if spec.seed is None else f"seed {spec.seed}"
+    return f"{seed}, format version {spec.format_version}"
 
 
 def _parse(document: dict[str, Any]) -> Spec:

@@ -6,10 +6,11 @@ it (the test is skipped with the reason, or fails under ``--trogdor-require``).
 """
 
 from trogdor.testing.disks import Disk
-from trogdor.testing.faults import Faults
+from trogdor.testing.faults import CheckFailed, Faults
 from trogdor.testing.injection import FaultDidNotTake, FaultRemained, Injection, Sighting
 from trogdor.testing.recovery import DidNotRecover, recovers
 
 __all__ = [
-    "DidNotRecover", "Disk", "FaultDidNotTake", "FaultRemained", "Faults", "Injection", "Sighting", "recovers",
+    "CheckFailed", "DidNotRecover", "Disk", "FaultDidNotTake", "FaultRemained", "Faults", "Injection", "Sighting",
+    "recovers",
 ]  # fmt: skip

@@ -1,17 +1,25 @@
 """The ``fault`` fixture: short words that build specs, and ``run`` for any spec."""
 
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from trogdor.cli.duration import parse_duration_ms
 from trogdor.client import Client
-from trogdor.spec import Spec
+from trogdor.hunt.check import callable_check
+from trogdor.hunt.run import run_schedule
+from trogdor.spec import Spec, parse
 from trogdor.spec.base import UPSTREAM
+from trogdor.spec.schedule import FixedScheduleSpec, RandomScheduleSpec, drawn_by
 from trogdor.testing.disks import Disk
-from trogdor.testing.injection import Injection
+from trogdor.testing.injection import FaultDidNotTake, Injection
 from trogdor.testing.recovery import Story
 
 Names = str | Sequence[str]
+
+
+class CheckFailed(AssertionError):
+    """The test's check failed during a schedule or after it."""
 
 
 def names_of(nodes: Any) -> list[str]:
@@ -42,6 +50,28 @@ class Faults:
         )
         self._story.injections.append(injection)
         return injection
+
+    def schedule(
+        self, spec: Spec | Mapping[str, Any], check: Callable[[], object] = lambda: True, *, every: str = "0ms"
+    ) -> None:
+        """Runs a schedule to its end; ``check`` is called each ``every`` during it, if given, and once after it.
+
+        It fails by an exception or by False: CheckFailed, and all faults have ended. FaultDidNotTake where a fault of
+        the schedule did not. JUnit's properties carry the seed and the format version.
+        """
+        found = spec if isinstance(spec, Spec) else parse(dict(spec))
+        if not isinstance(found, RandomScheduleSpec | FixedScheduleSpec):
+            raise TypeError(f"{found.class_name} is no schedule: fault.run takes it")
+        self._story.schedules.append(drawn_by(found))
+        task_id = f"test-schedule-{secrets.token_hex(4)}"
+        with self._client.lease() as lease:
+            outcome = run_schedule(
+                self._client, task_id, found.to_json(), check=callable_check(check),
+                every_ms=parse_duration_ms(every), lease=lease,
+            )  # fmt: skip
+        if outcome.result != "passed":
+            kind = CheckFailed if outcome.result == "failed" else FaultDidNotTake
+            raise kind(f"{drawn_by(found)} (task {task_id}): {outcome.why}")
 
     def partition(self, *sides: Any) -> Injection:
         """No node of one side reaches any of another, both ways: ``fault.partition("n1", ["n2", "n3"])``."""

@@ -177,6 +177,7 @@ def pytest_runtest_makereport(
     report = yield
     story = item.stash.get(STORY, None)
     if story is not None and report.when == "call":
+        item.user_properties.extend(("trogdor_schedule", drawn) for drawn in story.schedules)
         for what, took_ms in story.recoveries:
             item.user_properties.append((f"recovered_ms: {what}", f"{took_ms:.1f}"))
         if report.failed:

@@ -22,6 +22,8 @@ class Story:
 
     injections: list[Injection] = field(default_factory=list)
     recoveries: list[tuple[str, float]] = field(default_factory=list)
+    schedules: list[str] = field(default_factory=list)
+    """Seed and format version of each schedule that was run."""
     clock_offset_ms: float = 0.0
     """What to add to this process's wall clock to get the coordinator's."""
 
@@ -36,9 +38,10 @@ class Story:
         return max((sighting.at_ms for sighting in seen), default=None)
 
     def timeline(self) -> list[str]:
-        """One line a fault and a recovery, times in s from the first fault."""
+        """One line a schedule, a fault and a recovery, times in s from the first fault."""
         zero = min((injection.seen.at_ms for injection in self.injections if injection.seen), default=0.0)
-        lines = [_line(injection, zero) for injection in self.injections]
+        lines = [f"schedule: {drawn}" for drawn in self.schedules]
+        lines += [_line(injection, zero) for injection in self.injections]
         return lines + [f"recovered after {took_ms:.0f} ms: {what}" for what, took_ms in self.recoveries]
 
 

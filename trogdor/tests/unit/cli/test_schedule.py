@@ -124,6 +124,24 @@ def test_a_check_that_fails_during_the_faults_ends_them_and_marks_the_timeline(
     assert sent(daemon, "POST /coordinator/mark") == [{"text": "check failed: exit code 9: lost"}]
 
 
+def test_a_schedules_own_check_is_drawn_with_it_and_its_failure_is_no_fault_that_did_not_take(
+    run: Run, daemon: Daemon, soak: str, tmp_path: Path
+) -> None:
+    (tmp_path / "checked.yaml").write_text(SOAK + "check: {command: [/opt/invariants], everyMs: 2000}\n")
+    drawn = tmp_path / "drawn.json"
+    drawn.write_text(run("schedule", "show", str(tmp_path / "checked.yaml"), "--nodes", "5", "--json").out)
+    assert json.loads(drawn.read_text())["check"] == {
+        "command": ["/opt/invariants"],
+        "everyMs": 2000,
+        "timeoutMs": 60000,
+    }
+    coordinate(daemon, lambda spec: {"error": "check failed: exit code 1: lost"})
+    result = run("replay", str(drawn), "-t", daemon.target)
+    assert result.code == 1
+    assert "the check failed: exit code 1: lost" in result.err
+    assert sent(daemon, "POST /coordinator/mark") == []
+
+
 def test_faults_that_did_not_take_are_exit_3(run: Run, daemon: Daemon, soak: str) -> None:
     coordinate(daemon, lambda spec: {"error": "n1: not seen: still answers"})
     result = run("schedule", "run", soak, "-t", daemon.target)
