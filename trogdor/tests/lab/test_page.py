@@ -115,6 +115,44 @@ def test_all_can_be_done_by_keyboard(page: Any, lab: Lab) -> None:
     lab.client().stop_task("one")
 
 
+USABLE = {
+    "button",
+    "link",
+    "textbox",
+    "searchbox",
+    "spinbutton",
+    "combobox",
+    "checkbox",
+    "listitem",
+    "dialog",
+    "region",
+}
+
+
+def test_a_screen_reader_is_told_what_everything_is(page: Any, lab: Lab) -> None:
+    lab.client().create_task("told", {"class": "NoOpTaskSpec", "durationMs": 600_000})
+    bar(page, "told", "n1").wait_for()
+    reading = page.context.new_cdp_session(page)
+
+    def spoken() -> list[tuple[str, str]]:
+        """(role, name) of all that can be used or gone to."""
+        nodes = reading.send("Accessibility.getFullAXTree")["nodes"]
+        shown = [node for node in nodes if not node["ignored"] and node["role"]["value"] in USABLE]
+        return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in shown]
+
+    of_page = spoken()
+    assert any(role == "listitem" and name.startswith("NoOpTask on n1, task told: running") for role, name in of_page)
+    page.get_by_role("button", name="New task").click()
+    page.get_by_label("What", exact=True).select_option(label="DegradedLinksFaultSpec")
+    page.locator("#summary").get_by_text("Slows directed links down").wait_for()
+    of_form = spoken()
+    assert ("dialog", "New task") in of_form
+    events = {"listitem"}  # lines of the log of events are their own text
+    assert [role for role, name in of_page + of_form if not name.strip() and role not in events] == []
+    page.keyboard.press("Escape")
+    lab.client().stop_task("told")
+
+
 def test_a_mark_and_an_event_are_shown_as_they_come(page: Any, lab: Lab) -> None:
     lab.client().mark("deploy <b>42</b>")
     page.locator("#events").get_by_text("deploy <b>42</b>").wait_for()

@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,12 +194,12 @@ def open_agent(options: Options) -> Agent:
 
     The warden, a process of its own, is started before there is an event loop or a thread.
     """
-    from trogdor.platform.linux import PLATFORM
+    from trogdor.platform import here
 
     faulthandler.enable()
     warden = Warden()
     try:
-        return Agent(options, PLATFORM, warden)
+        return Agent(options, here(), warden)
     except BaseException:
         warden.close()
         raise
@@ -216,10 +215,3 @@ async def serve_until_signalled(agent: Agent) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, signalled, number)
     await agent.serve()
-
-
-def set_up_logging() -> None:
-    """Logs to standard error."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("uvicorn.error", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from trogdor import __version__
 from trogdor.agent import workers as refusing
 from trogdor.agent import workloads
+from trogdor.agent.metrics import Metrics
 from trogdor.agent.place import AgentPlace
 from trogdor.agent.workers import Setting, Workers
 from trogdor.claim.ledger import Ledger
@@ -64,6 +65,7 @@ class Routes:
                 Endpoint("GET", "/agent/faults", self.faults, "What is in force now, and until when (ours)."),
                 Endpoint("PUT", "/agent/freeze", self.freeze, "Refuses new faults, durably (ours).", Empty),
                 Endpoint("PUT", "/agent/thaw", self.thaw, "Allows faults again (ours).", Empty),
+                *Metrics(self._of, self._workers).endpoints(),
             ],
         )
 

@@ -10,6 +10,7 @@ from trogdor.agent.work import Json, Work
 from trogdor.claim.model import CannotInject, Term
 from trogdor.instant import NS_PER_MS, Clock, FiringThread, Timer
 from trogdor.spec import Spec, SpecError
+from trogdor.wire.event import words_of
 from trogdor.wire.messages import WorkerPhase, worker_state
 
 log = logging.getLogger(__name__)
@@ -117,12 +118,14 @@ class Lives:
             worker.started_ms = -1 if worker.lease else worker.ms(self._clock.boot_ns())
             return
         worker.prepared.set()
+        _log(worker, "ARMED")
         self._changed(worker)
         if not await self._fire(worker):
             await self._on_firing_thread(lambda: worker.work.release("stop"))
             await worker.work.disarmed()
             return
         worker.phase = "RUNNING"
+        _log(worker, "RUNNING")
         self._changed(worker)
         await self._hold(worker)
         worker.phase = "STOPPING"
@@ -201,14 +204,7 @@ class Lives:
         worker.done_ms = worker.ms(self._clock.boot_ns())
         for event in (worker.prepared, worker.settled, worker.done):
             event.set()
-        level = logging.WARNING if worker.error else logging.INFO
-        log.log(
-            level,
-            "worker %d of task %s is done%s",
-            worker.id,
-            worker.term.task_id,
-            worker.error and f": {worker.error}",
-        )
+        _log(worker, "DONE")
         self._changed(worker)
 
 
@@ -228,6 +224,17 @@ def _settle(future: "asyncio.Future[Any]", value: Any, error: Exception | None) 
         future.set_exception(error)
     else:
         future.set_result(value)
+
+
+def _log(worker: Worker, state: str) -> None:
+    """A line for each step of a worker's life."""
+    event = {"type": "worker", "taskId": worker.term.task_id, "workerId": worker.id, "state": state}
+    status = worker.work.status
+    if state == "DONE" and isinstance(status, dict) and "verdict" in status:
+        event["status"] = status
+    if worker.error:
+        event["error"] = worker.error
+    log.log(logging.WARNING if worker.error else logging.INFO, "%s", words_of(event), extra={"event": event})
 
 
 async def _first(future: "asyncio.Future[Any]", stop: asyncio.Event) -> bool:

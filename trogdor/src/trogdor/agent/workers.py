@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from trogdor.agent.worker import Lease, Lives, Worker
 from trogdor.claim.model import CannotInject, Term
 from trogdor.http.sse import Event, Feed
 from trogdor.instant import NS_PER_MS, Clock, FiringThread
+from trogdor.metrics import FaultFigures
 from trogdor.platform.base import Platform, Scene
 from trogdor.platform.preview import preview
 from trogdor.spec import Spec
@@ -58,6 +60,11 @@ class Workers:
         self._feeds: set[Feed] = set()
         self._lives = Lives(setting.clock, setting.firing, lambda who: self._heard.get(who, 0), self._changed)
         self._closing = False
+        self.figures = FaultFigures()
+
+    def states(self) -> Counter[str]:
+        """How many workers are in each state."""
+        return Counter(worker.phase for worker in self._workers.values())
 
     def to_json(self) -> dict[int, Json]:
         """Every worker as ``GET /agent/status`` shows it."""
@@ -232,6 +239,8 @@ class Workers:
             self._feeds.discard(feed)
 
     def _changed(self, worker: Worker) -> None:
+        if worker.done.is_set():
+            self.figures.over(worker.work.status)
         if self._feeds:
             event = Event("worker", {"workerId": worker.id, "worker": worker.to_json()})
             for feed in self._feeds:

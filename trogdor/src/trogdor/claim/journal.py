@@ -150,6 +150,11 @@ class Journal:
             self._end += len(data)
             return True
 
+    @property
+    def used_bytes(self) -> int:
+        """How much of its file this turn has written."""
+        return self._end
+
     def sync(self) -> None:
         """Returns when everything appended before is durable."""
         with self._lock:

@@ -115,6 +115,11 @@ class Ledger:
             watcher.watch(ledger)
         return ledger
 
+    @property
+    def journal_bytes(self) -> int:
+        """How much this turn of the journal has written."""
+        return self._journal.used_bytes
+
     def _opening(self) -> Record:
         return {
             "op": "open", "node": self.site.node, "epoch": self.epoch, "boot": boot_id(),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trogdor.cli.exits import ExitCode, Failure
+from trogdor.cli.logs import LogFormat, set_up_logs
 
 if TYPE_CHECKING:
     from trogdor.agent.daemon import Options
@@ -24,11 +25,13 @@ SOCKET = typer.Option(
 
 
 def command(
+    *,
     config: Annotated[Path, CONFIG],
     node: Annotated[str, NODE],
     exec_: Annotated[str | None, EXEC] = None,
     state: Annotated[Path | None, STATE] = None,
     socket: Annotated[Path | None, SOCKET] = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Runs the daemon that carries out faults on a node. SIGTERM ends every fault, then the agent, within 5 s.
 
@@ -40,8 +43,8 @@ def command(
     from trogdor.cli import agent_exec
     from trogdor.http.server import ListenError
 
-    daemon.set_up_logging()
     options = _options(config, node, state, socket)
+    set_up_logs(options.node, log_format)
     try:
         code = daemon.run(options) if exec_ is None else agent_exec.run(options, exec_)
     except (JournalLocked, ListenError) as error:

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from trogdor.cli.exits import ExitCode, Failure
+from trogdor.cli.logs import LogFormat, set_up_logs
 
 
 def command(
+    *,
     config: Annotated[
         Path,
         typer.Option(
@@ -28,13 +30,15 @@ def command(
         ),
     ] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log more.")] = False,
+    log_format: LogFormat = None,
 ) -> None:
     """Runs the coordinator: it keeps the tasks, knows the nodes, and tells each agent what to do, and when.
 
     It listens on loopback and on the addresses that its own hostname in the configuration stands for, at
     trogdor.coordinator.port (8889), and on coordinator.sock in its state directory. Tasks survive it; SIGTERM ends
     every fault first. Settings of its node: trogdor.coordinator.store (a database URL; SQLite in the state directory
-    unless told), store.sync: full (survive power loss).
+    unless told), store.sync: full (survive power loss), trogdor.webhooks (who is told of events),
+    trogdor.external.commands (programs that schedules may have it run).
     """
     from pydantic import ValidationError
 
@@ -46,11 +50,9 @@ def command(
     from trogdor.spec import SpecError, parse
     from trogdor.topology import TopologyError, read_topology
 
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
     try:
         settings = settings_of(read_topology(config), node, state)
+        set_up_logs(settings.node, log_format, logging.DEBUG if verbose else logging.INFO)
         spec = parse(read_document(run)) if run else None
         code = run_loop(main(settings, spec))
     except (ConfigurationError, TopologyError, ValidationError, SpecError, ValueError) as error:

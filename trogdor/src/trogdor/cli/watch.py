@@ -1,6 +1,7 @@
 """``trogdor watch``: the live timeline, in the terminal."""
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +20,7 @@ REFRESH_S = 0.5
 AHEAD = 0.15
 """How much of the width is left for what is to come."""
 SHOWN = 8
+MOST_EVENTS = 20_000
 
 
 def command(
@@ -48,6 +50,7 @@ def command(
                 events: list[dict[str, Any]] = []
                 while True:
                     events += all_events(client, int(events[-1]["seq"]) if events else 0)
+                    del events[:-MOST_EVENTS]
                     live.update(shown(client, events, console.width, span_ms), refresh=True)
                     time.sleep(REFRESH_S)
         except KeyboardInterrupt:
@@ -60,7 +63,7 @@ def shown(client: "Client", events: list[dict[str, Any]], width: int, span_ms: i
     from rich.text import Text
 
     from trogdor.cli.schedule import coordinators_topology
-    from trogdor.timeline.collect import of_tasks
+    from trogdor.timeline.collect import of_tasks, rates_of
     from trogdor.timeline.text import LEGEND, draw_text
 
     now_ms = float(client.uptime()["nowMs"])
@@ -69,7 +72,8 @@ def shown(client: "Client", events: list[dict[str, Any]], width: int, span_ms: i
     tasks = {
         task_id: task for task_id, task in client.tasks(last_start_ms=int(end_ms)).items() if _is_within(task, begin_ms)
     }
-    timeline = of_tasks(tasks, [], coordinators_topology(client), now_ms)
+    late = [event for event in events if event["atMs"] >= begin_ms]
+    timeline = replace(of_tasks(tasks, [], coordinators_topology(client), now_ms), rates=rates_of(late))
     lines = draw_text(timeline, max(60, width - 1), begin_ms, end_ms)
     drawing = Text("\n".join(lines[1:]))
     for fill, style in (("█", "green"), ("X", "red"), ("▒", "yellow"), ("▓", "magenta"), ("·", "dim")):
@@ -102,12 +106,7 @@ def _events(events: list[dict[str, Any]]) -> "RenderableType":
     from rich.text import Text
 
     from trogdor.cli.output import clock
+    from trogdor.wire.event import words_of
 
-    return Text("\n".join(f"{clock(event['atMs'])}  {_words(event)}" for event in events[-SHOWN:]))
-
-
-def _words(event: dict[str, Any]) -> str:
-    status = event.get("status")
-    verdict = status.get("verdict") if isinstance(status, dict) else None
-    words = (event.get(key) for key in ("type", "taskId", "node", "state", "text", "error"))
-    return "  ".join(str(word) for word in (*words, verdict) if word)
+    told = [event for event in events if event["type"] != "sample"]
+    return Text("\n".join(f"{clock(event['atMs'])}  {words_of(event)}" for event in told[-SHOWN:]))

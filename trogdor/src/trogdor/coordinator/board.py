@@ -2,19 +2,29 @@
 
 import asyncio
 import json
+import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from trogdor.coordinator.state import Task
 from trogdor.coordinator.tasks import Tasks
-from trogdor.timeline.collect import marks_of, of_tasks, rates_of
+from trogdor.timeline.collect import marks_of, of_tasks
 from trogdor.timeline.layout import Layout
 from trogdor.timeline.model import Bar, Timeline
+from trogdor.timeline.samples import Sample, rates
 from trogdor.timeline.svg import View, draw
 
-MAX_EVENTS = 5000
+MOST_RATES = 24
+"""Workloads drawn as lines at once."""
 MANY = 5000
 """Bars from which on all of them are laid out together, and that is kept until one of them changes."""
+
+
+class Beside(NamedTuple):
+    """What is drawn beside the bars: events that are marks, and workloads' samples by name."""
+
+    marks: list[dict[str, Any]]
+    tracks: list[tuple[str, list[Sample]]]
 
 
 class Board:
@@ -56,16 +66,28 @@ class Board:
         async with self._drawing:
             bars = await self.bars()
             now_ms = float(self._tasks.clock.wall_ms())
-            events = await self._tasks.events.after(max(0, self._tasks.events.last - MAX_EVENTS), MAX_EVENTS)
-            return await asyncio.to_thread(self._drawn, bars, events, now_ms, view, words.lower())
+            beside = Beside(list(self._tasks.events.marks), self._tracks(view, words.lower()))
+            return await asyncio.to_thread(self._drawn, bars, beside, now_ms, view, words.lower())
 
-    def _drawn(self, bars: list[Bar], events: list[dict[str, Any]], now_ms: float, view: View, words: str) -> str:
+    def _tracks(self, view: View, words: str) -> list[tuple[str, list[Sample]]]:
+        """The samples of the workloads that were under way in the time looked at."""
+        tracks = {
+            f"{task.id} {worker.node}": worker.track
+            for task in _leaves(self._tasks.sorted())
+            for worker in task.workers.values()
+            if worker.track is not None and worker.track.overlaps(view.begin_ms or 0.0, view.end_ms or math.inf)
+        }
+        fits = [(name, track) for name, track in tracks.items() if words in name.lower()]
+        return [(name, list(track)) for name, track in fits[:MOST_RATES]]
+
+    def _drawn(self, bars: list[Bar], beside: Beside, now_ms: float, view: View, words: str) -> str:
         if words:
             bars = [bar for bar in bars if words in f"{bar.node} {bar.what} {bar.task} {bar.outcome}".lower()]
         begin_ms, end_ms = view.begin_ms or 0.0, view.end_ms or now_ms
         fits = [bar for bar in bars if bar.first_ms < end_ms and bar.last_ms(now_ms) > begin_ms]
         nodes = tuple(self._tasks.topology.agents())
-        timeline = Timeline(nodes, tuple(fits), marks_of(events), rates_of(events), now_ms, "Live timeline")
+        lines = tuple(rate for name, samples in beside.tracks for rate in rates(name, samples))
+        timeline = Timeline(nodes, tuple(fits), marks_of(beside.marks), lines, now_ms, "Live timeline")
         if len(fits) < MANY:
             return draw(timeline, view, Layout(timeline))
         return draw(timeline, view, self._layout_of(Timeline(nodes, tuple(bars), now_ms=now_ms), words))

@@ -11,12 +11,13 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trogdor.client.errors import ClientError
 from trogdor.coordinator.events import Events
 from trogdor.coordinator.identity import Identity
 from trogdor.coordinator.leases import Leases
+from trogdor.coordinator.metrics import Metrics
 from trogdor.coordinator.page import Page
 from trogdor.coordinator.resume import resume
 from trogdor.coordinator.routes import Routes
@@ -30,11 +31,16 @@ from trogdor.instant import Clock
 from trogdor.spec import Spec
 from trogdor.topology import DEFAULT_COORDINATOR_PORT, Node, Topology, default_state
 
+if TYPE_CHECKING:
+    from trogdor.coordinator.webhooks import Sender, Webhook
+
 log = logging.getLogger(__name__)
 
 SOCKET = "coordinator.sock"
 STORE = "trogdor.coordinator.store"
 SYNC = "store.sync"
+WEBHOOKS = "trogdor.webhooks"
+"""Setting of the coordinator's node: a list of those who are told of events."""
 END_FAULTS_S = 3.5
 """Of the five seconds in which a coordinator ends, how long its agents have to acknowledge."""
 WITHDRAW_S = 1.0
@@ -54,16 +60,37 @@ class Settings:
     node: Node
     state: Path
     """The directory of its store, lock and Unix socket."""
+    webhooks: "tuple[Webhook, ...]" = ()
 
 
 def settings_of(topology: Topology, node_name: str, state: Path | None = None) -> Settings:
-    """``state`` holds a directory for each node. Raises ConfigurationError when there is no such node."""
+    """``state`` holds a directory for each node. Raises ConfigurationError for no such node, or wrong settings."""
     node = topology.nodes.get(node_name)
     if node is None:
         raise ConfigurationError(
             f"no node {node_name!r} in the configuration, only {', '.join(sorted(topology.nodes))}"
         )
-    return Settings(topology, node, (state or default_state()) / node_name)
+    return Settings(topology, node, (state or default_state()) / node_name, _webhooks(node))
+
+
+def _webhooks(node: Node) -> "tuple[Webhook, ...]":
+    """Who is to be told of events. Nothing is imported for nobody."""
+    if WEBHOOKS not in node.settings:
+        return ()
+    from trogdor.coordinator.webhooks import read_webhooks
+
+    try:
+        return tuple(read_webhooks(node.settings[WEBHOOKS]))
+    except ValueError as error:
+        raise ConfigurationError(f"nodes.{node.name}.{WEBHOOKS}{error}") from None
+
+
+def _senders(webhooks: "tuple[Webhook, ...]") -> "list[Sender]":
+    if not webhooks:
+        return []
+    from trogdor.coordinator.webhooks import Sender
+
+    return [Sender(webhook) for webhook in webhooks]
 
 
 class Coordinator:
@@ -79,6 +106,7 @@ class Coordinator:
         self.ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """Done once it is to end; whether the agents are to end too. Raises StoreError when another leads the store."""
         self._keepers: list[asyncio.Task[None]] = []
+        self._senders: list[Sender] = []
         self._server: Server | None = None
         self.port = 0
 
@@ -95,6 +123,7 @@ class Coordinator:
         await identity.load()
         events = Events(self.store, self._clock)
         await events.load()
+        events.senders = self._senders = _senders(self._settings.webhooks)
         topology, node = self._settings.topology, self._settings.node
         self.tasks = Tasks(topology, self.store, events, self._clock, identity, node=node)
         await resume(self.tasks)
@@ -102,7 +131,8 @@ class Coordinator:
         leases.resume()
         events.emit("coordinator-start", version=_version())
         routes = Routes(self.tasks, leases, self._clock.wall_ms(), self.ended)
-        endpoints = with_docs("Trogdor coordinator", [*routes.endpoints(), *Page(self.tasks).endpoints()])
+        beside = [*Page(self.tasks).endpoints(), *Metrics(self.tasks).endpoints()]
+        endpoints = with_docs("Trogdor coordinator", [*routes.endpoints(), *beside])
         self._server = Server(Application(endpoints, {hostname, self._settings.node.name, socket.gethostname()}))
         await self._server.listen(sockets, self._settings.state / SOCKET)
         gc.collect()
@@ -143,6 +173,7 @@ class Coordinator:
             self.leases.close()
             await self._server.close(grace_s=0.3)
             self.tasks.close()
+        await asyncio.gather(*(sender.close() for sender in self._senders))
         await self.store.close()
 
     async def _end_faults(self) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 BUSY_MS = 5000
@@ -86,6 +87,9 @@ class Database(Protocol):
     def read(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
         """The rows of a query."""
 
+    def size_bytes(self) -> int:
+        """How much of this machine's disk its files take."""
+
     def checkpoint(self) -> None:
         """Moves what was committed to its place, where that is ours to do. Called from any thread."""
 
@@ -128,6 +132,10 @@ class Sqlite:
 
     def read(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
         return _as_dicts(self._session.execute(sql, values))
+
+    def size_bytes(self) -> int:
+        files = (Path(self._path + suffix) for suffix in ("", "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
 
     def checkpoint(self) -> None:
         session = self._connect()
@@ -179,6 +187,9 @@ class Postgresql:
         rows = _as_dicts(self._session.execute(sql.replace("?", "%s"), values))
         self._session.commit()
         return rows
+
+    def size_bytes(self) -> int:
+        return 0
 
     def checkpoint(self) -> None:
         """PostgreSQL does that itself."""

@@ -1,19 +1,29 @@
 """The one ordered stream of what happened: stored, and followed by any number of readers."""
 
 import json
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trogdor.coordinator.state import dump
 from trogdor.coordinator.store import EVENTS, Store
 from trogdor.http.sse import Event, Feed
 from trogdor.instant import Clock
+from trogdor.wire.event import words_of
+
+if TYPE_CHECKING:
+    from trogdor.coordinator.webhooks import Sender
+
+log = logging.getLogger(__name__)
 
 KEPT_IN_MEMORY = 10_000
 KEPT = 200_000
 PRUNE_EVERY = 20_000
 MAX_ANSWER = 10_000
+MARKS = ("mark", "node-down")
+"""What is a line across the timeline; kept in memory apart from the rest, of which there is far more."""
+MARKS_IN_MEMORY = 1000
 
 NEWEST = f"SELECT * FROM {EVENTS.name} ORDER BY seq DESC LIMIT ?"
 NAMING = f"SELECT seq FROM {EVENTS.name} WHERE body LIKE ? ESCAPE '!' ORDER BY seq LIMIT 1"
@@ -27,13 +37,17 @@ class Events:
         self._store = store
         self._clock = clock
         self._next = 1
-        self._recent: deque[dict[str, Any]] = deque(maxlen=KEPT_IN_MEMORY)
+        self.recent: deque[dict[str, Any]] = deque(maxlen=KEPT_IN_MEMORY)
+        self.marks: deque[dict[str, Any]] = deque(maxlen=MARKS_IN_MEMORY)
         self._feeds: set[Feed] = set()
+        self.senders: list[Sender] = []
+        """Who else is told of each event."""
 
     async def load(self) -> None:
         """Takes up the numbering where the store ends."""
         rows = await self._store.read(NEWEST, (KEPT_IN_MEMORY,))
-        self._recent.extend(json.loads(row["body"]) for row in reversed(rows))
+        self.recent.extend(json.loads(row["body"]) for row in reversed(rows))
+        self.marks.extend(event for event in self.recent if event["type"] in MARKS)
         if rows:
             self._next = rows[0]["seq"] + 1
 
@@ -43,19 +57,24 @@ class Events:
         event: dict[str, Any] = {"seq": seq, "atMs": self._clock.wall_ms(), "source": source, "type": kind}
         event |= {name: value for name, value in fields.items() if value is not None}
         self._next += 1
-        self._recent.append(event)
+        self.recent.append(event)
+        if kind in MARKS:
+            self.marks.append(event)
         self._store.put(EVENTS, (seq, dump(event)))
         if seq % PRUNE_EVERY == 0:
             self._store.prune_events(seq - KEPT)
+        log.log(logging.DEBUG if kind == "sample" else logging.INFO, "%s", words_of(event), extra={"event": event})
+        for sender in self.senders:
+            sender.put(event)
         for feed in self._feeds:
             feed.put(_as_sse(event))
 
     async def after(self, seq: int, limit: int) -> list[dict[str, Any]]:
         """At most ``limit`` events after a number, oldest first."""
         limit = min(limit, MAX_ANSWER) if limit > 0 else MAX_ANSWER
-        if self._recent and seq + 1 < self._recent[0]["seq"] and self._recent[0]["seq"] > 1:
+        if self.recent and seq + 1 < self.recent[0]["seq"] and self.recent[0]["seq"] > 1:
             return [json.loads(row["body"]) for row in await self._store.read(FOLLOWING, (seq, limit))]
-        return [event for event in self._recent if event["seq"] > seq][:limit]
+        return [event for event in self.recent if event["seq"] > seq][:limit]
 
     async def since(self, seq: int) -> list[dict[str, Any]]:
         """All events from a number up to now, oldest first."""

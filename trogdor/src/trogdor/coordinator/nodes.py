@@ -51,6 +51,9 @@ class Agent:
         self.up = False
         self.features: dict[str, Any] = {}
         self.offsets = Offsets()
+        """Between the two CLOCK_BOOTTIME: what instants are told with."""
+        self.wall_offsets = Offsets()
+        """Between the two wall clocks: what people are shown."""
         self.overdue: list[dict[str, Any]] = []
         """What it could not undo, as ``GET /agent/faults`` shows it."""
         self.strangers: dict[int, Any] = {}
@@ -106,6 +109,7 @@ class Agent:
 
     async def _stay_in_touch(self) -> None:
         self.offsets.forget()
+        self.wall_offsets.forget()
         for _ in range(FIRST_BEATS):
             await self.beat()
         beating = asyncio.create_task(self._beat_on())
@@ -123,9 +127,12 @@ class Agent:
     async def beat(self) -> None:
         """Renews the lease of what is armed there; a sample of its clock's offset."""
         self.lease_sent_ns = sent_ns = self._clock.boot_ns()
+        sent_wall_ns = self._clock.wall_ns()
         body = {"coordinator": self._identity, "sentNs": sent_ns}
         answer = await self.connection.send(Call("POST", "/agent/lease", body), SILENCE_S)
         self.offsets.add(sent_ns, self._clock.boot_ns(), answer["bootNs"])
+        wall_ns = answer["wallMs"] * NS_PER_MS + NS_PER_MS // 2  # it is rounded down
+        self.wall_offsets.add(sent_wall_ns, self._clock.wall_ns(), wall_ns)
         self.overdue = answer.get("overdue", [])
         self.features["frozen"] = answer.get("frozen", False)
         self.heard()
@@ -339,8 +346,8 @@ class Agent:
             return {"problem": str(error), "claims": [], "unverified": ""}
 
     def shown(self) -> dict[str, Any]:
-        """As ``GET /coordinator/nodes`` has it. Times in ms; ``offsetMs`` is its clock minus ours."""
-        best = self.offsets.best
+        """As ``GET /coordinator/nodes`` has it. Times in ms; ``offsetMs`` is its wall clock minus ours."""
+        best = self.wall_offsets.best
         shown: dict[str, Any] = {
             "kind": self.kind,
             "up": self.up,

@@ -14,6 +14,7 @@ from trogdor.coordinator.identity import Identity
 from trogdor.coordinator.state import Task, Worker, dump
 from trogdor.coordinator.store import FOUND, TASKS, WORKERS, Store
 from trogdor.instant import NS_PER_MS, Clock
+from trogdor.metrics import FaultFigures
 from trogdor.topology import Topology
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Records:
         self.events = events
         self.clock = clock
         self.identity = identity
+        self.figures = FaultFigures()
         self.agents: dict[str, Agent] = {}
         self.by_id: dict[str, Task] = {}
         """Those that upstream's routes show."""

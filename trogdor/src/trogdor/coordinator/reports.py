@@ -1,6 +1,7 @@
 """What agents say of their workers, and what becomes of the tasks by it."""
 
 import asyncio
+import math
 from collections import deque
 from typing import Any
 
@@ -8,6 +9,7 @@ from trogdor.coordinator.nodes import Agent
 from trogdor.coordinator.progress import EXPIRED, Progress
 from trogdor.coordinator.state import Phase, State, Task, Worker, is_fault
 from trogdor.instant import NS_PER_MS, NS_PER_S
+from trogdor.timeline.samples import Track, sample_of
 
 LEAST_ARMINGS = 16
 LEAST_MARGIN_NS, MOST_MARGIN_NS = 20 * NS_PER_MS, 200 * NS_PER_MS
@@ -51,6 +53,7 @@ class Reports(Progress):
             self._worker_done(worker, shown.get("error", ""), shown.get("doneMs", -1))
         else:
             self._worker_advanced(worker, phase)
+        self._sample(worker)
         self.advance(worker.task)
 
     def _worker_advanced(self, worker: Worker, phase: Phase) -> None:
@@ -66,6 +69,25 @@ class Reports(Progress):
             self._emit_worker(worker)
         if isinstance(verdict, str) and verdict.startswith("not seen"):
             self._fail(worker.task, f"{worker.node}: {verdict}")
+
+    def _sample(self, worker: Worker) -> None:
+        """Keeps how far a workload has come, and tells it; its end is told with all of its status."""
+        sample = sample_of(worker.status, self.clock.wall_ms())
+        if sample is None:
+            return
+        worker.track = worker.track or Track()
+        is_over = worker.phase is Phase.DONE
+        if worker.track.is_due(self.clock.boot_ns() / NS_PER_MS) or is_over:
+            worker.track.add(sample)
+            if not is_over:
+                self.events.emit(
+                    "sample",
+                    source=worker.node,
+                    taskId=worker.task.id,
+                    node=worker.node,
+                    count=sample.total,
+                    averageLatencyMs=None if math.isnan(sample.mean_ms) else sample.mean_ms,
+                )
 
     def _stranger(self, agent: Agent, worker_id: int, shown: dict[str, Any]) -> None:
         if self.identity.issued(worker_id):

@@ -7,6 +7,7 @@ from trogdor.coordinator.state import Phase, State, Task, Worker
 from trogdor.coordinator.store import FOUND, TASKS, WORKERS, rows_by
 from trogdor.coordinator.tasks import Tasks
 from trogdor.instant import NS_PER_MS
+from trogdor.timeline.samples import Track, sampled
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +26,22 @@ async def resume(tasks: Tasks) -> None:
                 task.workers[entry["node"]] = Worker.from_row(entry, task)
             elif entry["phase"] != Phase.DONE and not task.error:
                 task.error = f"node {entry['node']} is not in the configuration any more"
+    _take_up_samples(found, tasks)
     tasks.take_up_all(found)
     unfinished = sum(not task.is_final for task in tasks.by_id.values())
     if rows:
         log.info("resumed %d tasks from the store, %d of them not done", len(rows), unfinished)
+
+
+def _take_up_samples(found: list[Task], tasks: Tasks) -> None:
+    """What workloads were sampled, as far as the latest events tell."""
+    workers = {(task.id, worker.node): worker for task in found for worker in task.workers.values()}
+    for event in tasks.events.recent:
+        worker = workers.get((str(event.get("taskId")), str(event.get("node"))))
+        sample = sampled(event)
+        if worker is not None and sample is not None:
+            worker.track = worker.track or Track()
+            worker.track.add(sample)
 
 
 def _task(row: dict[str, object], tasks: Tasks) -> Task:

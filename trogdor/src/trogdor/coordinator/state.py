@@ -9,6 +9,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from trogdor.spec import Spec, parse
+from trogdor.timeline.samples import Track
 
 Json = Any
 
@@ -54,6 +55,8 @@ class Worker:
     late_ns: int = 0
     """How much later than its task it is to start and end, where its agent was too busy to be ready in time."""
     attempts: int = 0
+    track: Track | None = None
+    """Of a workload, how far it had come when; in memory alone, what of it was told is among the events."""
 
     def to_row(self) -> tuple[Any, ...]:
         """As the store keeps it, in the order of its columns."""

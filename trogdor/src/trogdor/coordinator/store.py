@@ -256,6 +256,10 @@ class Store:
         await self.flush()
         return await self._call(lambda: self._database.read(sql, values))  # type: ignore[no-any-return]
 
+    def size_bytes(self) -> int:
+        """How much of this machine's disk it takes; 0: it is elsewhere."""
+        return self._database.size_bytes()
+
     def prune_events(self, before_seq: int) -> "asyncio.Future[None]":
         """Forgets the events before a sequence number."""
         return self._call(lambda: self._prune(before_seq))

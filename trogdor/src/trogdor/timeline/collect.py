@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import pairwise
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,14 +9,13 @@ from pydantic import ValidationError
 from trogdor.spec import REGISTRY, Spec, SpecError, parse
 from trogdor.spec.schedule import FixedScheduleSpec
 from trogdor.timeline.model import Bar, Mark, Outcome, Rate, Timeline
+from trogdor.timeline.samples import Sample, rates, sampled
 from trogdor.topology import Node, Topology
 from trogdor.wire.status import FaultStatus, read_statuses
 
 Json = dict[str, Any]
 
 MAX_DETAIL = 300
-COUNTERS = ("totalSent", "totalMessagesReceived", "totalReceived", "count", "totalConnections")
-"""Where workloads' statuses count what they have done: upstream's words."""
 
 
 def topology_of_names(names: Iterable[str]) -> Topology:
@@ -146,26 +144,11 @@ def _marks(event: Json) -> Iterator[Mark]:
 
 
 def rates_of(events: Iterable[Json]) -> tuple[Rate, ...]:
-    """How fast each workload's counter went up between one status and the next."""
-    counted: dict[str, list[tuple[float, float]]] = {}
+    """How fast each workload went, by what its events say it had done."""
+    found: dict[str, list[Sample]] = {}
     for event in events:
-        status = event.get("status")
-        counter = counter_of(status) if isinstance(status, dict) else None
-        if counter is not None:
+        sample = sampled(event)
+        if sample is not None:
             name = " ".join(str(event[key]) for key in ("taskId", "node") if event.get(key))
-            counted.setdefault(name, []).append((float(event["atMs"]), counter))
-    return tuple(Rate(name, _per_second(samples)) for name, samples in counted.items())
-
-
-def counter_of(status: Json) -> float | None:
-    """How much a workload has done, by its status; None: the status does not say."""
-    counter = next((status[name] for name in COUNTERS if name in status), None)
-    return float(counter) if isinstance(counter, int | float) else None
-
-
-def _per_second(samples: list[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    return tuple(
-        (after[0], max(0.0, after[1] - before[1]) * 1000 / (after[0] - before[0]))
-        for before, after in pairwise(samples)
-        if after[0] > before[0]
-    )
+            found.setdefault(name, []).append(sample)
+    return tuple(rate for name, samples in found.items() for rate in rates(name, samples))

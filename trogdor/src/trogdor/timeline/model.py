@@ -1,5 +1,6 @@
 """What a timeline shows."""
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,10 +56,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How fast a workload went: (ms, per second), in order of time."""
+    """How fast a workload went, or how long what it did took: (ms, value), in order of time."""
 
     name: str
     points: tuple[tuple[float, float], ...]
+    unit: Literal["/s", "ms"] = "/s"
+
+    def within(self, begin_ms: float, end_ms: float) -> list[float]:
+        """The values of the time after ``begin_ms`` up to ``end_ms``."""
+        first = bisect_right(self.points, begin_ms, key=lambda point: point[0])
+        last = bisect_right(self.points, end_ms, key=lambda point: point[0])
+        return [value for _, value in self.points[first:last]]
 
 
 @dataclass(frozen=True)

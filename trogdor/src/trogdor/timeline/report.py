@@ -11,6 +11,7 @@ from trogdor import __version__
 from trogdor.timeline.collect import of_tasks
 from trogdor.timeline.layout import Layout
 from trogdor.timeline.model import BAD, Bar, Timeline
+from trogdor.timeline.samples import EVERY_MS
 from trogdor.timeline.svg import View, draw
 from trogdor.topology import Topology
 
@@ -20,13 +21,16 @@ WIDTH = 1200
 AROUND_MS = 5000
 """How much before and after a fault a workload's figures are taken from, at most."""
 MAX_ROWS = 5000
+UNITS = {"/s": "a second", "ms": "mean latency, ms"}
 
 
 def report(tasks: Mapping[str, Any], events: Iterable[Json], topology: Topology, now_ms: float, title: str = "") -> str:
     """The HTML of a report on these tasks. Self-contained: no address outside of it, no script."""
     words = title or f"Report on {', '.join(list(tasks)[:3])}{' …' if len(tasks) > 3 else ''}"
     running = any(task.get("state") != "DONE" for task in tasks.values())
-    timeline = of_tasks(tasks, _around(events, tasks), topology, now_ms if running else None, words)
+    begin_ms, end_ms = around(tasks)
+    kept = [event for event in events if begin_ms <= event.get("atMs", 0) <= end_ms]
+    timeline = of_tasks(tasks, kept, topology, now_ms if running else None, words)
     sections = [
         _head(words, tasks, timeline, now_ms),
         f'<h2>Timeline</h2><div class="wide">{draw(timeline, View(WIDTH), Layout(timeline))}</div>',
@@ -43,15 +47,14 @@ def report(tasks: Mapping[str, Any], events: Iterable[Json], topology: Topology,
     )
 
 
-def _around(events: Iterable[Json], tasks: Mapping[str, Any]) -> list[Json]:
-    """The events within the time that the tasks took, a little before and after."""
+def around(tasks: Mapping[str, Any]) -> tuple[float, float]:
+    """The time that the tasks took, a little before and after."""
     begin_ms = min((task["spec"].get("startMs", 0) for task in tasks.values()), default=0) - AROUND_MS
     ends = [
         max(task.get("doneMs") or 0, task["spec"].get("startMs", 0) + task["spec"].get("durationMs", 0))
         for task in tasks.values()
     ]
-    end_ms = max(ends, default=0) + AROUND_MS
-    return [event for event in events if begin_ms <= event.get("atMs", 0) <= end_ms]
+    return begin_ms, max(ends, default=0) + AROUND_MS
 
 
 def _head(title: str, tasks: Mapping[str, Any], timeline: Timeline, now_ms: float) -> str:
@@ -127,20 +130,25 @@ def _workloads(timeline: Timeline) -> str:
         assert start_ms is not None
         for rate in timeline.rates:
             parts = [(start_ms - AROUND_MS, start_ms), (start_ms, end_ms), (end_ms, end_ms + AROUND_MS)]
-            found = [[per_s for at, per_s in rate.points if begin < at <= end] for begin, end in parts]
+            found = [rate.within(*part) for part in parts]
             if any(found):
-                rows.append([escape(f"{what}, {task}"), escape(rate.name), *map(_rates, found)])
+                digits = 0 if rate.unit == "/s" else 1
+                cells = (_percentiles(values, digits) for values in found)
+                rows.append([escape(f"{what}, {task}"), escape(rate.name), UNITS[rate.unit], *cells])
     if not rows:
         return ""
-    head = ("Fault", "Workload", "Before, a second", "During", "After")
-    return f"<h2>Workloads around each fault</h2><p>p5 / p50 / p95 of the rates measured.</p>{_table(head, rows)}"
+    head = ("Fault", "Workload", "Measured", "Before", "During", "After")
+    said = (
+        f"p5 / p50 / p95 of samples about {EVERY_MS / 1000:g} s apart; at most {AROUND_MS / 1000:g} s before and after."
+    )
+    return f"<h2>Workloads around each fault</h2><p>{said}</p>{_table(head, rows)}"
 
 
-def _rates(values: list[float]) -> str:
+def _percentiles(values: list[float], digits: int) -> str:
     if len(values) < 2:
-        return f"{values[0]:,.0f}" if values else "–"
+        return f"{values[0]:,.{digits}f}" if values else "–"
     cuts = quantiles(values, n=20, method="inclusive")
-    return f"{cuts[0]:,.0f} / {cuts[9]:,.0f} / {cuts[18]:,.0f}"
+    return " / ".join(f"{cuts[at]:,.{digits}f}" for at in (0, 9, 18))
 
 
 def _clean(timeline: Timeline) -> str:

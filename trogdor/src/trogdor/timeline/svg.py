@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from trogdor.timeline.layout import Cluster, Layout, Placed, say_offset, tick_ms
-from trogdor.timeline.model import BAD, Bar, Outcome, Rate, Timeline
+from trogdor.timeline.model import BAD, Bar, Mark, Outcome, Rate, Timeline
 
 ROW, GAP, AXIS, LEFT, RIGHT, RATE = 18, 10, 40, 110, 14, 56
 """Heights and widths in pixels: a row of a lane, the space between lanes, the axis, the margins, a rate's strip."""
@@ -22,9 +22,10 @@ EXPECTED: frozenset[Outcome] = frozenset({"planned", "armed", "not seen", "faile
 
 STYLE = """
 .tl{--bg:#fff;--fg:#1f2328;--soft:#656d76;--line:#d0d7de;--asked:#57606a;--fault:#0969da;--work:#8250df;
---bad:#cf222e;--unsure:#9a6700;--plan:#afb8c1;--rate:#1a7f37;background:var(--bg);font:12px system-ui,sans-serif}
+--bad:#cf222e;--unsure:#9a6700;--plan:#afb8c1;--rate:#1a7f37;--on:#fff;
+background:var(--bg);font:12px system-ui,sans-serif}
 @media(prefers-color-scheme:dark){.tl{--bg:#0d1117;--fg:#e6edf3;--soft:#9198a1;--line:#30363d;--asked:#9198a1;
---fault:#4493f8;--work:#ab7df8;--bad:#f85149;--unsure:#d29922;--plan:#484f58;--rate:#3fb950}}
+--fault:#4493f8;--work:#ab7df8;--bad:#f85149;--unsure:#d29922;--plan:#484f58;--rate:#3fb950;--on:#0d1117}}
 .tl text{fill:var(--fg)}.tl .soft{fill:var(--soft)}.tl .grid{stroke:var(--line);stroke-width:1}
 .tl line{pointer-events:none}
 .tl .lane{stroke:var(--line);stroke-width:1}
@@ -35,13 +36,13 @@ STYLE = """
 .tl .bar.bad .actual{fill:url(#tl-bad)}.tl .bar.bad .asked{stroke:var(--bad);stroke-dasharray:none}
 .tl .cluster{fill:var(--fault);opacity:.55}.tl .cluster.bad{fill:var(--bad)}
 .tl .hatch{stroke:var(--bad);stroke-width:3}.tl .hatch-ground{fill:var(--bg)}
-.tl .bar text{fill:#fff;font-size:11px;pointer-events:none}.tl .bar.planned text,.tl .bar.armed text,
+.tl .bar text{fill:var(--on);font-size:11px;pointer-events:none}.tl .bar.planned text,.tl .bar.armed text,
 .tl .bar.bad text{fill:var(--fg)}
 .tl .bar text.beyond,.tl .bar.bad text,.tl .bar.unverified text{fill:var(--fg);
 stroke:var(--bg);stroke-width:4px;paint-order:stroke}
 .tl .mark{stroke:var(--soft);stroke-width:1.5}.tl .mark.bad{stroke:var(--bad)}
 .tl .mark-text.bad{fill:var(--bad);font-weight:600}.tl .now{stroke:var(--rate);stroke-width:1.5}
-.tl .rate{fill:none;stroke:var(--rate);stroke-width:1.5}.tl .bar:focus{outline:none}
+.tl .rate{fill:none;stroke:var(--rate);stroke-width:1.5}.tl .took .rate{stroke:var(--work)}.tl .bar:focus{outline:none}
 .tl .bar:focus .asked,.tl .bar.chosen .asked{stroke:var(--fg);stroke-width:2.5;stroke-dasharray:none}
 """.replace("\n", "")
 
@@ -204,29 +205,43 @@ def _say_clock(at_ms: float, step_ms: float) -> str:
 
 def _marks(timeline: Timeline, scale: _Scale, bottom: int) -> Iterator[str]:
     seen = [mark for mark in timeline.marks if scale.begin_ms <= mark.at_ms <= scale.end_ms]
-    for mark in seen[:MAX_MARKS]:
+    taken: list[tuple[float, float]] = []
+    for mark in sorted(seen[:MAX_MARKS], key=lambda mark: not mark.bad):  # what went wrong is named first
         x, bad = scale.x(mark.at_ms), " bad" if mark.bad else ""
         yield f'<g role="note" aria-label="mark: {escape(mark.text)}"><title>{escape(mark.text)}</title>'
         yield f'<line class="mark{bad}" x1="{x}" x2="{x}" y1="14" y2="{bottom}"/>'
-        yield f'<text class="mark-text{bad}" x="{x + 3}" y="12">{escape(_cut(mark.text, 40))}</text></g>'
+        yield f"{_mark_text(mark, x, bad, taken, LEFT + scale.width + RIGHT)}</g>"
     if timeline.now_ms is not None and scale.begin_ms <= timeline.now_ms <= scale.end_ms:
         x = scale.x(timeline.now_ms)
         yield f'<line class="now" x1="{x}" x2="{x}" y1="{AXIS - 8}" y2="{bottom}"><title>now</title></line>'
 
 
+def _mark_text(mark: Mark, x: float, bad: str, taken: list[tuple[float, float]], right: float) -> str:
+    """A mark's words beside its line, where they fit and cover no other's; else its title alone says them."""
+    words = _cut(mark.text, 40)
+    width = CHARACTER * len(words) * (1.1 if mark.bad else 1.0)
+    for begin, end, anchor in ((x + 3, x + 3 + width, "start"), (x - 3 - width, x - 3, "end")):
+        if begin >= 0 and end <= right and not any(begin < other[1] and other[0] < end for other in taken):
+            taken.append((begin, end))
+            at = begin if anchor == "start" else end
+            return f'<text class="mark-text{bad}" x="{at}" y="12" text-anchor="{anchor}">{escape(words)}</text>'
+    return ""
+
+
 def _rate(rate: Rate, scale: _Scale, top: int) -> Iterator[str]:
     by_pixel: dict[int, float] = {}
-    for at_ms, per_s in rate.points:
+    for at_ms, value in rate.points:
         if scale.begin_ms <= at_ms <= scale.end_ms:
             x = int(scale.x(at_ms))
-            by_pixel[x] = max(per_s, by_pixel.get(x, 0.0))
+            by_pixel[x] = max(value, by_pixel.get(x, 0.0))
     most = max(by_pixel.values(), default=0.0)
-    words = f"{rate.name}: at most {most:,.0f} a second"
-    yield f'<g role="img" aria-label="{escape(words)}"><title>{escape(words)}</title>'
+    shown, kind = (f"{most:,.0f} a second", "") if rate.unit == "/s" else (f"{most:,.1f} ms", " took")
+    words = f"{rate.name}: at most {shown}"
+    yield f'<g role="img" class="line{kind}" aria-label="{escape(words)}"><title>{escape(words)}</title>'
     yield f'<text x="8" y="{top + 14}">{escape(_cut(rate.name, 15))}</text>'
-    yield f'<text class="soft" x="8" y="{top + 30}">{most:,.0f}/s</text>'
+    yield f'<text class="soft" x="8" y="{top + 30}">≤ {shown}</text>'
     yield _line_below(scale, top + RATE + 5)
     if most > 0:
-        line = " ".join(f"{x},{round(top + RATE - (RATE - 4) * per_s / most, 1)}" for x, per_s in by_pixel.items())
+        line = " ".join(f"{x},{round(top + RATE - (RATE - 4) * value / most, 1)}" for x, value in by_pixel.items())
         yield f'<polyline class="rate" points="{line}"/>'
     yield "</g>"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from trogdor.spec import REGISTRY
+from unit.agent.conftest import AgentProcess
 
 NOOP = "org.apache.kafka.trogdor.task.NoOpTaskSpec"
 COMMAND = "org.apache.kafka.trogdor.workload.ExternalCommandSpec"
@@ -233,7 +234,7 @@ def test_a_signal_ends_it_by_name_with_a_worker_running(own_agent: Any, number: 
     assert agent.process.wait(60) == 0
     log = agent.log.read_text()
     assert f"{number.name}: the agent ends every fault" in log
-    assert "worker 1 of task t1 is done" in log
+    assert "worker  t1  DONE" in log
     assert not agent.socket.exists()
 
 
@@ -275,3 +276,28 @@ def test_a_configuration_that_cannot_be_used_is_named(tmp_path: Path, content: s
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.returncode == 2
     assert said in ran.stderr
+
+
+def test_prometheus_is_told_of_workers_and_of_the_journal(agent: Any) -> None:
+    agent.send("POST", "/agent/worker/arm", _armed(in_ms=0, for_ms=10))
+    agent.done(1)
+    with agent.stream("/metrics") as answer:
+        told = answer.read().decode().splitlines()
+    assert 'trogdor_workers{state="DONE"} 1.0' in told
+    assert 'trogdor_faults_active{node="node0"} 0.0' in told
+    (journal,) = [line for line in told if line.startswith('trogdor_journal_bytes{node="node0"}')]
+    assert float(journal.split()[1]) > 0
+
+
+def test_every_line_of_a_log_in_json_is_an_object_and_tells_a_workers_steps(tmp_path: Path) -> None:
+    agent = AgentProcess(tmp_path, "--log-format", "json").wait_until_it_answers()
+    try:
+        agent.send("POST", "/agent/worker/arm", _armed(in_ms=0))
+        agent.until(lambda: agent.workers()["1"]["state"] == "RUNNING")
+        agent.send("PUT", "/agent/worker/stop", {"workerId": 1})
+        agent.done(1)
+    finally:
+        agent.end()
+    lines = [line for line in agent.log.read_text().splitlines() if line != "Starting agent process."]
+    events = [event for line in lines if (event := json.loads(line).get("event"))]
+    assert [event["state"] for event in events if event["taskId"] == "t1"] == ["ARMED", "RUNNING", "DONE"]

@@ -1,6 +1,7 @@
 """A coordinator in this process, with agents that speak the real wire."""
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +12,7 @@ import pytest
 
 from trogdor.client import AsyncClient, Task
 from trogdor.coordinator.daemon import Coordinator, Settings
+from trogdor.coordinator.webhooks import Webhook
 from trogdor.instant import Clock
 from trogdor.topology import Node, Topology
 from unit.coordinator.stand_in import StandIn
@@ -24,7 +26,9 @@ class Cluster:
 
     def __init__(self, state: Path, settings: dict[str, str] | None = None) -> None:
         self.state = state
-        self.settings = {"trogdor.external.commands": sys.executable} | (settings or {})
+        allowed = json.dumps([sys.executable, "/no/such/program"])
+        self.settings = {"trogdor.external.commands": allowed} | (settings or {})
+        self.webhooks: tuple[Webhook, ...] = ()
         self.agents: dict[str, StandIn] = {}
         self.coordinator: Coordinator | None = None
         self.client = AsyncClient("127.0.0.1:1")
@@ -37,7 +41,7 @@ class Cluster:
     async def start(self) -> None:
         nodes = {name: Node(name, "127.0.0.1", agent_port=agent.port) for name, agent in self.agents.items()}
         nodes["c"] = Node("c", "127.0.0.1", coordinator_port=0, settings=self.settings)
-        self.coordinator = Coordinator(Settings(Topology(nodes), nodes["c"], self.state))
+        self.coordinator = Coordinator(Settings(Topology(nodes), nodes["c"], self.state, self.webhooks))
         await self.coordinator.start()
         self.client = AsyncClient(f"unix:{self.state}/coordinator.sock", deadline_s=DEADLINE_S)
 

@@ -211,6 +211,11 @@ class StandIn:
         held.status = "done" if held.started_ms >= 0 else None
         self._tell(worker_id)
 
+    def report(self, worker_id: int, status: Any) -> None:
+        """Has a worker report a status, as a workload does while it runs."""
+        self.workers[worker_id].status = status
+        self._tell(worker_id)
+
     async def _stop(self, request: Request, body: StopWorkerRequest) -> None:
         self._log(request)
         if not self.deaf:

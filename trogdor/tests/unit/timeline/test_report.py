@@ -63,14 +63,14 @@ def test_a_workloads_rates_are_told_before_during_and_after_each_fault() -> None
         (second * 1000, second * 100 if second <= 10 else 1000 + max(0, second - 20) * 50) for second in range(31)
     ]
     events = [
-        {"atMs": at, "type": "worker", "taskId": "load", "node": "n2", "status": {"totalSent": sent}}
+        {"atMs": at, "type": "sample", "taskId": "load", "node": "n2", "count": sent, "averageLatencyMs": 2.0}
         for at, sent in counts
     ]
     spec = {"class": "trogdor.none", "startMs": 0, "durationMs": 30_000}
     both = {**tasks(), "load": {"state": "DONE", "spec": spec, "startedMs": 1, "doneMs": 30_000, "status": None}}
-    assert "ProcessPause, p1 load n2 100 / 100 / 100 0 / 0 / 0 50 / 50 / 50" in words(
-        report(both, events, TOPOLOGY, now_ms=31_000)
-    )
+    said = words(report(both, events, TOPOLOGY, now_ms=31_000))
+    assert "ProcessPause, p1 load n2 a second 100 / 100 / 100 0 / 0 / 0 50 / 50 / 50" in said
+    assert "ProcessPause, p1 load n2 mean latency, ms 2.0 / 2.0 / 2.0 – 2.0 / 2.0 / 2.0" in said
 
 
 def test_a_fault_stopped_before_its_time_is_not_told_as_early_healing() -> None:

@@ -137,3 +137,14 @@ def test_ticks_are_round_and_far_enough_apart() -> None:
     assert tick_ms(10**8, 1000) == 360 * 60_000
     assert [say_offset(ms, 1000) for ms in (0, 61_000, 3_600_000)] == ["0:00", "1:01", "1:00:00"]
     assert say_offset(1250, 50) == "0:01.250"
+
+
+def test_words_of_marks_do_not_cover_each_other_and_what_went_wrong_is_named_first() -> None:
+    marks = (Mark(5000, "deploy 42"), Mark(5010, "deploy 43"), Mark(5020, "check failed: lost", bad=True),
+             Mark(9990, "at the edge"))  # fmt: skip
+    root = drawn(Timeline(("n1",), (bar(1, 2),), marks=marks, now_ms=10_000))
+    words = [e for e in root.iter(f"{SVG}text") if (e.get("class") or "").startswith("mark-text")]
+    assert [(e.text, e.get("text-anchor")) for e in words] == [
+        ("check failed: lost", "start"), ("deploy 42", "end"), ("at the edge", "end"),
+    ]  # fmt: skip
+    assert len([e for e in root.iter(f"{SVG}line") if (e.get("class") or "").startswith("mark")]) == 4

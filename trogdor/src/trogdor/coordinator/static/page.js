@@ -191,19 +191,20 @@ for (const button of document.querySelectorAll("[data-close]")) button.onclick =
 // A new task, by a form made from the spec's schema.
 
 let specs = [], form = null
+const chosen = () => specs.find(each => each.class === $("class").value)
 const spec = () => ({
-  class: specs[$("class").selectedIndex].class,
+  class: chosen().class,
   startMs: Number($("in-seconds").value) > 0 ? Math.round(now() + Number($("in-seconds").value) * 1000) : 0,
   durationMs: Math.round(Number($("seconds").value) * 1000),
   ...form.value(),
 })
 const mirror = () => { if (!$("as-json").open) return; $("json").value = JSON.stringify(spec(), null, 2) }
 const choose = value => {
-  const chosen = specs[$("class").selectedIndex]
-  $("summary").textContent = chosen.summary
-  form = new Form($("fields"), chosen.schema, value ?? chosen.example, "node-names", mirror)
+  const { summary, schema, example } = chosen()
+  $("summary").textContent = summary
+  form = new Form($("fields"), schema, value ?? example, "node-names", mirror)
   $("problems").replaceChildren()
-  $("id").value = `${chosen.class.split(".").pop().replace(/(Fault|Workload|Task)?Spec$/, "").toLowerCase()}-${Math.random().toString(36).slice(2, 8)}`
+  $("id").value = `${chosen().class.split(".").pop().replace(/(Fault|Workload|Task)?Spec$/, "").toLowerCase()}-${Math.random().toString(36).slice(2, 8)}`
   $("as-json").open = false
 }
 $("class").onchange = () => choose()
@@ -252,7 +253,7 @@ const say = event => {
   $("events").prepend(line)
   while ($("events").childElementCount > MAX_EVENTS) $("events").lastChild.remove()
 }
-const KINDS = ["task", "task-destroyed", "worker", "mark", "node-up", "node-down", "coordinator-start", "lease-expired", "freeze", "thaw", "status"]
+const KINDS = ["task", "task-destroyed", "worker", "mark", "node-up", "node-down", "coordinator-start", "lease-expired", "freeze", "thaw", "resolved"]
 const listen = last => {
   const stream = new EventSource(`/coordinator/events?after=${last}`)
   const heard = message => {
@@ -263,6 +264,7 @@ const listen = last => {
     draw()
   }
   for (const kind of KINDS) stream.addEventListener(kind, heard)
+  stream.addEventListener("sample", draw)
   stream.onopen = () => { $("link").textContent = "live"; $("link").className = "" }
   stream.onerror = () => { $("link").textContent = "the coordinator does not answer; trying again"; $("link").className = "bad" }
 }
