@@ -5,6 +5,7 @@
 //! and as many stay as were needed in the last second.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -74,6 +75,13 @@ enum Next {
     Stop,
 }
 
+/// Should a job ever panic, its thread goes on with the next.
+fn run_safely(job: Job, turn: &mut Turn) {
+    if catch_unwind(AssertUnwindSafe(|| job(turn))).is_err() {
+        log::error!("a job failed; whoever waits for its answer is not told");
+    }
+}
+
 impl Pool {
     pub fn new(channel: Arc<Channel>) -> Arc<Self> {
         let (state, free, answered, watched) = Default::default();
@@ -107,7 +115,8 @@ impl Pool {
 
     fn ensure_a_thread(self: &Arc<Self>, serve: &Arc<Serve>) {
         let state = self.state();
-        if state.idle > 0 {
+        let wanted = state.jobs.len() + usize::from(state.called);
+        if state.idle >= wanted {
             drop(state);
             self.wake.notify_one();
         } else if state.threads < MOST_THREADS {
@@ -157,7 +166,7 @@ impl Pool {
         loop {
             match self.next() {
                 Next::Stop => break,
-                Next::Run(job) => job(&mut Turn { scratch: &mut scratch }),
+                Next::Run(job) => run_safely(job, &mut Turn { scratch: &mut scratch }),
                 Next::Read => self.read_while_needed(serve, buffer.room(), &mut scratch, &mut follower),
             }
         }

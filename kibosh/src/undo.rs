@@ -359,11 +359,16 @@ fn purge(dir: &Node, hidden: &OsStr) {
 /// Removes the hidden files of a directory, as a daemon that was killed has left them.
 pub fn purge_hidden(dir: std::os::fd::BorrowedFd) -> Sys<()> {
     sys::seek_dir(dir, 0)?;
-    for entry in sys::read_dir(dir)? {
-        let name = OsStr::from_bytes(&entry.name);
-        if is_hidden(name) {
-            sys::unlink_at(dir, name, 0).or_else(|_| sys::unlink_at(dir, name, libc::AT_REMOVEDIR))?;
+    loop {
+        let entries = sys::read_dir(dir)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        for entry in entries {
+            let name = OsStr::from_bytes(&entry.name);
+            if is_hidden(name) {
+                sys::unlink_at(dir, name, 0).or_else(|_| sys::unlink_at(dir, name, libc::AT_REMOVEDIR))?;
+            }
         }
     }
-    Ok(())
 }

@@ -16,6 +16,7 @@ import pytest
 
 import kibosh
 from conftest import MakeMount
+from kibosh import cli
 from kibosh.mount import is_mounted
 
 EIO_READS = '{"faults":[{"type":"unreadable","prefix":"","suffix":"","code":5}]}'
@@ -185,6 +186,31 @@ def test_a_killed_daemon_leaves_enotconn_and_what_was_fsynced(make_mount: MakeMo
     assert (fs.target / "file").read_bytes() == b"x" * 10_000
     with pytest.raises(OSError):
         os.close(file)
+
+
+def test_umount_ends_nobody_who_has_the_daemons_pid_here(
+    make_mount: MakeMount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fs = make_mount()
+    stranger = subprocess.Popen(["sleep", "3600"])
+    monkeypatch.setattr("kibosh.Control.stats", lambda _: {"pid": stranger.pid})
+    try:
+        assert cli.main(["umount", str(fs.mountpoint)]) == 0
+        assert not is_mounted(str(fs.mountpoint))
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_what_a_killed_daemon_has_hidden_keeps_no_directory(make_mount: MakeMount) -> None:
+    fs = make_mount()
+    left = fs.target / "d"
+    left.mkdir()
+    for number in range(2000):
+        (left / f".kibosh-undo-1-{number}").touch()
+    (fs.mountpoint / "d").rmdir()
+    assert not left.exists()
 
 
 def test_sigterm_writes_back_and_unmounts(make_mount: MakeMount) -> None:

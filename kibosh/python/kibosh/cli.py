@@ -123,6 +123,8 @@ def _umount(mountpoint: str) -> int:
         return 1
     try:
         pid = int(Control(mountpoint).stats()["pid"])
+        if b"kibosh" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+            raise ValueError("the pid is of another namespace")
         os.kill(pid, signal.SIGTERM)
         if wait_until_gone(mountpoint, pid, timeout_seconds=60):
             return 0
