@@ -58,7 +58,7 @@ def statuses_of(task: "Task", nodes: list[str]) -> "dict[str, FaultStatus]":
     for child_id, child in children.items():
         number, shown = child_id.rpartition("/")[2], child.get("status")
         only = ["only"] if isinstance(shown, dict) and "verdict" in shown else []
-        for node, each in read_statuses(shown, only).items():
+        for node, each in statuses_of(child, only).items():
             found[number if only else f"{number} {node}"] = each
     return found
 

@@ -108,4 +108,4 @@ def _leaves(tasks: Iterable[Task]) -> Iterable[Task]:
         if task.children is None:
             yield task
         else:
-            yield from task.children
+            yield from _leaves(task.children)

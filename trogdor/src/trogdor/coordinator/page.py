@@ -92,12 +92,15 @@ class Page:
         return Response(html, media_type=TYPES["html"], headers={"Content-Security-Policy": POLICY})
 
     def _find(self, task_id: str) -> Task:
-        parent = self._tasks.by_id.get(task_id.rpartition("/")[0])
-        children = {child.id: child for child in (parent.children if parent else None) or ()}
-        task = self._tasks.by_id.get(task_id) or children.get(task_id)
-        if task is None:
-            raise NotFound(f'No task with ID "{task_id}" exists.')
-        return task
+        """A task, or a composite's. Raises NotFound."""
+        if (task := self._tasks.by_id.get(task_id)) is not None:
+            return task
+        parent, slash, _ = task_id.rpartition("/")
+        siblings = (self._find(parent).children if slash else None) or ()
+        for child in siblings:
+            if child.id == task_id:
+                return child
+        raise NotFound(f'No task with ID "{task_id}" exists.')
 
 
 def _file(name: str) -> Response:

@@ -203,7 +203,7 @@ class Progress(Records):
         parent = self._by_seq.get(task.parent) if task.parent is not None else None
         if parent is not None:
             parent.error = parent.error or task.error
-            parent.touch()
+            self._touch(parent)
             self.advance(parent)
 
     def _worker_done(self, worker: Worker, error: str, done_ms: int = -1) -> None:
@@ -212,7 +212,7 @@ class Progress(Records):
         worker.done_ms = done_ms if done_ms >= 0 else self.clock.wall_ms()
         if error and not worker.task.error:
             worker.task.error = error
-        worker.task.touch()
+        self._touch(worker.task)
         self._unregister(worker)
         self._save_worker(worker)
         self._emit_worker(worker)

@@ -80,15 +80,17 @@ class Records:
     def has_found(self, task: Task, found: list[dict[str, Any]]) -> None:
         """Whom a composite's questions named is kept in the store and told."""
         task.found = found
-        task.touch()
+        self._touch(task)
         self.store.put(FOUND, (task.seq, dump(found)))
         names = list(dict.fromkeys(name for each in found for name in each["nodes"]))
         self.events.emit("resolved", taskId=task.id, nodes=names, found=found)
 
     def _touch(self, task: Task) -> None:
-        task.touch()
-        if task.parent is not None and task.parent in self._by_seq:
-            self._by_seq[task.parent].touch()
+        """What is shown of a task, and of the composites it is a part of, is made anew."""
+        part: Task | None = task
+        while part is not None:
+            part.touch()
+            part = None if part.parent is None else self._by_seq.get(part.parent)
 
     def _changed(self, task: Task) -> None:
         self._touch(task)

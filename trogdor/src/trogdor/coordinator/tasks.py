@@ -122,10 +122,14 @@ class Tasks(Reports):
         task.parent = parent.seq
         assert parent.children is not None
         parent.children.append(task)
-        parent.touch()
+        self._touch(parent)
         try:
-            for name in admission.nodes_for(spec, self.cluster):
-                self._add_worker(task, name)
+            names = admission.nodes_for(spec, self.cluster)
+            if spec.is_composite:
+                self._make_composite(task)
+            else:
+                for name in names:
+                    self._add_worker(task, name)
         except Exception as error:  # whatever a stranger's spec raises, once its nodes are known
             task.state, task.error, task.done_ms = State.DONE, str(error), self.clock.wall_ms()
             parent.error = parent.error or task.error

@@ -81,6 +81,8 @@ class Spec(Document):
     """The fields of a spec worth showing, beside ``class``, ``startMs`` and ``durationMs``."""
     is_composite: ClassVar[bool] = False
     """Whether it is made of other specs (``trogdor.compose.expand``)."""
+    lists_others: ClassVar[bool] = False
+    """Whether it is a schedule or sequence of others: no part of another one, or their numbers would multiply."""
 
     start_ms: Long = Field(0, description="When to start, in ms since the epoch by the coordinator's clock; 0: now.")
     duration_ms: Annotated[Long, AfterValidator(lambda ms: min(max(ms, 0), MAX_DURATION_MS))] = Field(

@@ -3,32 +3,15 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field, StrictInt, StrictStr
+from pydantic import Field, StrictInt, StrictStr
 
-from trogdor.spec.base import MAX_DURATION_MS, REGISTRY, Document, Spec, SpecError, UnknownSpecClass, classes_of
-from trogdor.spec.schedule import MAX_TASKS, spec_problems
+from trogdor.spec.base import MAX_DURATION_MS, REGISTRY, Document, Spec, SpecError, classes_of
+from trogdor.spec.schedule import MAX_TASKS, Template, spec_problems
 from trogdor.spec.template import fill
 from trogdor.topology import Topology
 
 MAX_STEPS = 10_000
 MAX_REPEAT = 100_000
-
-
-def _known(template: dict[str, Any]) -> dict[str, Any]:
-    name = template.get("class")
-    try:
-        found = REGISTRY.find(name if isinstance(name, str) else "")
-    except UnknownSpecClass as error:
-        raise ValueError(str(error)) from None
-    if found.class_name.startswith("trogdor.schedule."):
-        raise ValueError("a composite cannot be part of a composite")
-    if given := {"startMs", "durationMs"} & set(template):
-        raise ValueError(f"{', '.join(sorted(given))}: the composite gives the times")
-    return {**template, "class": found.class_name}
-
-
-Template = Annotated[dict[str, Any], AfterValidator(_known)]
-"""Any spec without its times."""
 
 
 class Step(Document):
@@ -52,6 +35,7 @@ class SequenceSpec(Spec, name="trogdor.schedule.SequenceSpec"):
     }  # fmt: skip
 
     is_composite = True
+    lists_others = True
 
     steps: tuple[Step, ...] = Field(min_length=1, max_length=MAX_STEPS, description="What a round is made of.")
     repeat: Annotated[StrictInt, Field(ge=1, le=MAX_REPEAT)] = Field(1, description="How many rounds.")

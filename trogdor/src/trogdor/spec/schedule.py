@@ -103,17 +103,21 @@ class NodeChoice(Document):
         return ""
 
 
-def _spec_class(template: dict[str, Any]) -> dict[str, Any]:
+def _known(template: dict[str, Any]) -> dict[str, Any]:
     name = template.get("class")
     try:
         found = REGISTRY.find(name if isinstance(name, str) else "")
     except UnknownSpecClass as error:
         raise ValueError(str(error)) from None
-    if issubclass(found, RandomScheduleSpec | FixedScheduleSpec):
-        raise ValueError("a schedule cannot be drawn within a schedule")
+    if found.lists_others:
+        raise ValueError("a schedule or sequence cannot be part of another")
     if given := {"startMs", "durationMs"} & set(template):
-        raise ValueError(f"{', '.join(sorted(given))}: the schedule gives the times")
+        raise ValueError(f"{', '.join(sorted(given))}: given by what this is a part of")
     return {**template, "class": found.class_name}
+
+
+Template = Annotated[dict[str, Any], AfterValidator(_known)]
+"""Any spec without its times, where nodes may stand as ``$nodes`` and the like."""
 
 
 class FaultTemplate(Document):
@@ -124,7 +128,7 @@ class FaultTemplate(Document):
     """
 
     weight: Annotated[StrictInt, Field(ge=1, le=1_000_000)] = Field(1, description="How often, against the others.")
-    spec: Annotated[dict[str, Any], AfterValidator(_spec_class)] = Field(description="Any spec, with $nodes in it.")
+    spec: Template = Field(description="Any spec, with $nodes in it.")
     length: Length | None = Field(None, description="How long; the schedule's length unless told.")
     nodes: NodeChoice | None = Field(None, description="On which nodes; the schedule's unless told.")
 
@@ -164,6 +168,7 @@ class RandomScheduleSpec(Spec, name="trogdor.schedule.RandomScheduleSpec"):
         ],
     }  # fmt: skip
     is_composite = True
+    lists_others = True
 
     format_version: FormatVersion = Field(FORMAT_VERSION, description="Of drawing; a seed means nothing without it.")
     seed: Annotated[StrictInt, Field(ge=0, lt=2**64)] = Field(0, description="0 to 2^64 - 1.")
@@ -237,7 +242,7 @@ class ScheduledTask(Document):
 
     at_ms: Annotated[StrictInt, Field(ge=0, le=MAX_DURATION_MS)] = Field(description="After the schedule's start.")
     duration_ms: Ms = Field(description="How long.")
-    spec: Annotated[dict[str, Any], AfterValidator(_spec_class)] = Field(description="Any spec, without its times.")
+    spec: Template = Field(description="Any spec, without its times.")
 
     @property
     def end_ms(self) -> int:
@@ -253,6 +258,7 @@ class FixedScheduleSpec(Spec, name="trogdor.schedule.FixedScheduleSpec"):
     }
 
     is_composite = True
+    lists_others = True
     keeps_empty: ClassVar[frozenset[str]] = frozenset({"tasks"})
 
     format_version: FormatVersion = Field(FORMAT_VERSION, description="Of the schedule that this was drawn from.")

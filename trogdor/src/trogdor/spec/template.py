@@ -2,7 +2,8 @@
 
 ``$nodes`` is the list of the nodes drawn, ``$others`` the list of all others that are not excluded. As the key of an
 object, ``$nodes`` stands for one entry a node. ``$node`` and ``$other`` are one of them: a list's item in which they
-occur is repeated for each, outside of a list the first is meant.
+occur is repeated for each, outside of a list the first is meant. Within the ``spec`` of a TargetSpec they stand for the
+nodes that it will find, and are left alone.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -48,11 +49,12 @@ def fill(template: Any, nodes: Sequence[str], others: Sequence[str]) -> Any:
 def compiled(template: Any) -> Fill:
     """The template as a function, for filling it many times. What has no place for nodes is shared, not copied."""
     if not words_of(template):
-        return lambda names: template
+        return _as_it_is(template)
     if isinstance(template, str):
         return lambda names: names.stand_for(template)
     if isinstance(template, dict):
-        entries = [(key, compiled(value)) for key, value in template.items()]
+        kept = _kept_by(template)
+        entries = [(key, _as_it_is(value) if key == kept else compiled(value)) for key, value in template.items()]
         return lambda names: {key: value for entry in entries for key, value in _entries(*entry, names)}
     items = [(compiled(item), words_of(item)) for item in template]
     return lambda names: [item for each in items for item in _items(*each, names)]
@@ -63,9 +65,18 @@ def words_of(template: Any) -> frozenset[str]:
     if isinstance(template, str):
         return frozenset({template}) & (LISTS | ONES)
     if isinstance(template, dict):
-        keys = {"$nodes"} & template.keys()
-        return frozenset(keys).union(*map(words_of, template.values()))
+        keys, kept = {"$nodes"} & template.keys(), _kept_by(template)
+        return frozenset(keys).union(*(words_of(value) for key, value in template.items() if key != kept))
     return frozenset[str]().union(*map(words_of, template)) if isinstance(template, list | tuple) else frozenset()
+
+
+def _as_it_is(template: Any) -> Fill:
+    return lambda names: template
+
+
+def _kept_by(template: dict[str, Any]) -> str | None:
+    """The key of what is a template of this part's own."""
+    return "spec" if str(template.get("class")).rpartition(".")[2] == "TargetSpec" else None
 
 
 def _entries(key: str, value: Fill, names: Names) -> Iterator[tuple[str, Any]]:

@@ -73,3 +73,10 @@ def test_an_interruption_counts_once_it_is_healed() -> None:
     assert judge({"state": "DONE", "spec": FAULT}, healed, interrupted=True)[0] is ExitCode.INTERRUPTED
     left = {"n1": status(seenEndMs=None)}
     assert judge({"state": "DONE", "spec": FAULT}, left, interrupted=True)[0] is ExitCode.REMAINED
+
+
+def test_what_a_part_of_a_part_has_seen_counts() -> None:
+    inner = {"children": {"s/0/0": {"status": status("not seen: packets pass").to_json()}}}
+    task: Any = {"state": "DONE", "spec": {"class": "SequenceSpec"}, "status": {"children": {"s/0": {"status": inner}}}}
+    code, lines = judge(task, statuses_of(task, ["n1"]))
+    assert (code, lines) == (ExitCode.NOT_TAKEN, ["0 0: not seen: packets pass"])

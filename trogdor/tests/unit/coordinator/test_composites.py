@@ -15,6 +15,7 @@ from trogdor.coordinator import composites, routes
 from unit.coordinator.conftest import Cluster
 
 LONG_MS = 600_000
+MATCH = {"name": "etcd"}
 NOOP = {"class": "NoOpTaskSpec"}
 
 
@@ -88,6 +89,35 @@ async def test_nodes_are_found_by_a_command_just_before_the_start(pair: Cluster)
     child = (await pair.client.children("t"))["t/0"]
     assert child["spec"]["commandNode"] == "node1"
     assert [len(agent.fired) for agent in pair.agents.values()] == [0, 1]
+
+
+async def test_a_composite_may_be_a_part_of_another(pair: Cluster) -> None:
+    external = {"class": "ExternalCommandSpec", "commandNode": "$node", "command": ["true"]}
+    steps = [{"durationMs": 5000, "spec": target("print('node1')", external)}]
+    await pair.client.create_task("s", sequence(steps=steps, repeat=2, periodMs=300))
+    task = await pair.done("s")
+    assert "error" not in task
+    inner = task["status"]["children"]
+    assert sorted(inner) == ["s/0", "s/1"]
+    assert inner["s/0"]["status"]["children"]["s/0/0"]["spec"]["commandNode"] == "node1"
+    assert [len(agent.fired) for agent in pair.agents.values()] == [0, 2]
+
+
+async def test_a_part_of_a_part_ends_with_the_whole_also_after_a_restart(pair: Cluster) -> None:
+    part = target("print('node0 node1')", {"class": "ProcessPauseFaultSpec", "nodeNames": "$nodes", "match": MATCH})
+    await pair.client.create_task("s", sequence(steps=[{"durationMs": LONG_MS, "spec": part}]))
+    await pair.until(lambda: all(agent.fired for agent in pair.agents.values()))
+    await pair.crash()
+    await pair.start()
+    await pair.client.stop_task("s")
+    task = await pair.done("s")
+    assert task["status"]["children"]["s/0"]["status"]["children"]["s/0/0"]["state"] == "DONE"
+
+
+async def test_a_schedule_is_no_part_of_another(pair: Cluster) -> None:
+    part = sequence(steps=[{"durationMs": 1, "spec": NOOP}])
+    with pytest.raises(Refused, match="cannot be part of another"):
+        await pair.client.create_task("s", sequence(steps=[{"durationMs": 1, "spec": part}]))
 
 
 async def test_a_command_that_fails_or_names_no_node_is_the_tasks_error(pair: Cluster) -> None:

@@ -30,3 +30,8 @@ def test_words_stand_for_nodes(template: Any, filled: Any) -> None:
 
 def test_without_others_a_list_of_others_is_empty() -> None:
     assert fill({"links": [{"to": "$other"}], "all": "$others"}, ["a"], []) == {"links": [], "all": []}
+
+
+def test_words_within_the_spec_of_a_target_are_those_of_the_nodes_it_finds() -> None:
+    template = {"class": "trogdor.schedule.TargetSpec", "role": "leader", "spec": {"nodeNames": "$nodes"}}
+    assert fill([template, "$nodes"], ["n1"], ["n2"]) == [template, ["n1"]]
