@@ -10,7 +10,7 @@ export VENV
 unexport PYTHONDONTWRITEBYTECODE  # each daemon that a test starts would compile everything anew
 BIN := $(abspath $(VENV))/bin
 ## On CI's machine, which may stall, a red test is run once more; the summary names each that was: a bug to be found.
-PYTEST := $(BIN)/python -m pytest -c trogdor/pyproject.toml -q $(if $(CI),--reruns 1)
+PYTEST := $(BIN)/python -m pytest -c trogdor/pyproject.toml -q $(if $(CI),--reruns 1 -raR)
 SHARE := @tools/share
 
 .DEFAULT_GOAL := help
