@@ -198,7 +198,7 @@ def scene(place: Place) -> Scene:
 def test_more_matches_than_allowed_are_refused_by_name(lab: Lab, place: Place, sleeper: NodeProcess) -> None:
     spec = parse({"class": "ProcessPauseFaultSpec", "nodeNames": ["n4"], "match": {"name": "sleep"}, "maxProcesses": 1})
     fault = PLATFORM.faults[type(spec)]
-    assert len(fault.facts(spec, scene(place))) == 1
+    assert len(fault.facts(spec, scene(place)).processes) == 1
     with lab.nodes["n4"].popen(["/bin/sleep", "1003"]):
         wait_until(lambda: len(found(place, name="sleep")) == 2)
         with pytest.raises(CannotInject, match=r"2 processes match, more than maxProcesses \(1\): sleep \(pid"):
