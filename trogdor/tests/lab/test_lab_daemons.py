@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
+import tempfile
+from collections.abc import Iterator
 
 import pytest
 
@@ -90,10 +91,17 @@ def test_a_coordinator_runs_one_task_in_the_foreground() -> None:
         assert "cannot look for the process" in json.loads(ran.stdout[ran.stdout.index("{") :])["error"]
 
 
-def test_agents_without_root_cut_pause_and_delay(tmp_path: Path) -> None:
+@pytest.fixture
+def home() -> Iterator[str]:
+    """A directory with a short path, as sockets need."""
+    with tempfile.TemporaryDirectory(prefix="trogdor-") as path:
+        yield path
+
+
+def test_agents_without_root_cut_pause_and_delay(home: str) -> None:
     ran = subprocess.run(
         [*WITHOUT_ROOT, sys.executable, "-c", UNPRIVILEGED],
-        env={**os.environ, "PYTHONPATH": python_path(), "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": python_path(), "HOME": home, "XDG_RUNTIME_DIR": home},
         capture_output=True,
         text=True,
         timeout=240,
@@ -107,11 +115,11 @@ def test_agents_without_root_cut_pause_and_delay(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("drop_root", [[], WITHOUT_ROOT], ids=["as we are", "without root"])
-def test_the_demonstration_cuts_off_the_leader_and_leaves_nothing(tmp_path: Path, drop_root: list[str]) -> None:
-    home = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)} if drop_root else {}
+def test_the_demonstration_cuts_off_the_leader_and_leaves_nothing(home: str, drop_root: list[str]) -> None:
+    own = {"HOME": home, "XDG_RUNTIME_DIR": home} if drop_root else {}
     done = subprocess.run(
         [*drop_root, sys.executable, "-m", "trogdor", "demo", "--json"],
-        env={**os.environ, "PYTHONPATH": python_path(), **home},
+        env={**os.environ, "PYTHONPATH": python_path(), **own},
         capture_output=True,
         text=True,
         timeout=240,

@@ -75,7 +75,7 @@ def _wait_for_any(*descriptors: int) -> None:
 
 def _tell(report: int, error: Exception) -> None:
     if isinstance(error, OSError):
-        said = [error.errno, error.strerror, str(error.filename)]
+        said = [error.errno or 0, error.strerror or str(error), str(error.filename or "its sockets")]
     else:
         said = [0, repr(error), "setting up"]
     with contextlib.suppress(OSError):

@@ -23,11 +23,11 @@ _WITHOUT_ROOT = (
 def explain(number: int, reason: str, step: str) -> str:
     """One line or two from the step of setting a lab up that failed: what, why, and the fix."""
     said = f"there can be no lab here: {step}: {reason}"
-    advice = _advice(number, step)
+    advice = _advice(number, reason, step)
     return f"{said}\n{advice}" if advice else said
 
 
-def _advice(number: int, step: str) -> str:
+def _advice(number: int, reason: str, step: str) -> str:
     if number in (errno.EPERM, errno.EACCES, errno.ENOSPC):
         for file, bad, fix in (*_LIMITS, *(_WITHOUT_ROOT if os.geteuid() != 0 else ())):
             if _read(file) == bad:
@@ -41,6 +41,8 @@ def _advice(number: int, step: str) -> str:
         return "run it as root, or where user namespaces are allowed; `trogdor doctor` says more"
     if number == errno.EOPNOTSUPP and step.startswith(("bridge", "veth")):
         return "the kernel lacks a module; as root, type:\n  modprobe -a bridge veth"
+    if "AF_UNIX path too long" in reason:
+        return "a socket's path has 107 bytes at most: set XDG_RUNTIME_DIR to a shorter directory"
     return ""
 
 
