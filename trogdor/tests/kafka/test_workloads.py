@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from trogdor.lab.lab import Lab
-from trogdor.lab.recipes.jars import QUICK_START, class_path
 from trogdor.lab.recipes.kafka import Kafka
 
 from .conftest import run_workload
@@ -184,21 +183,3 @@ def test_sustained_connections_stay_open(one_broker: Cluster) -> None:
         "totalAbortedThreads", "updatedMs",
     ]  # fmt: skip
     assert status["totalAbortedThreads"] == 0
-
-
-@pytest.fixture(scope="module")
-def share_groups(one_broker: Cluster) -> Cluster:
-    """The broker, with share groups: what `kafka-features.sh upgrade` does."""
-    jars = class_path("kafka-tools-4.1.0")
-    command = ["java", *QUICK_START, "-cp", jars, "org.apache.kafka.tools.FeatureCommand"]
-    command += ["--bootstrap-server", "n1:9092", "upgrade", "--feature", "share.version=1"]
-    one_broker[0].node("n1").exec(command, timeout=120, check=True)
-    return one_broker
-
-
-def test_share_round_trip(share_groups: Cluster) -> None:
-    topics = {"around[0-1]": PARTITIONS}
-    wanted = spec("ShareRoundTripWorkloadSpec", maxMessages=300, targetMessagesPerSec=1000, activeTopics=topics)
-    for task_id in ("first", "second"):  # what the first left there is not taken for the second's
-        messages = run_workload(share_groups[0].node("n1"), "share_round_trip", wanted, task_id)
-        assert last_status(messages) == {"totalUniqueSent": 300, "totalReceived": 300}

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, ShareConsumer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -67,11 +67,6 @@ def producer(conf: ClientConf, channel: Channel) -> Producer:
 def consumer(conf: ClientConf, channel: Channel) -> Consumer:
     """A consumer. Raises WorkloadError when librdkafka refuses a value."""
     return _made(Consumer, conf, channel)
-
-
-def share_consumer(conf: ClientConf, channel: Channel) -> ShareConsumer:
-    """A member of a share group. Raises WorkloadError when librdkafka refuses a value."""
-    return _made(ShareConsumer, conf, channel)
 
 
 def admin(conf: ClientConf, channel: Channel) -> AdminClient:
