@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from ducktape.utils.util import wait_until
+
 from trogdor.ducktape.java import JavaService, address_of
 from trogdor.ducktape.zookeeper import ZookeeperService
 from trogdor.lab.recipes.jars import Profile
@@ -13,6 +15,7 @@ from trogdor.resolve import CannotResolve
 from trogdor.resolve.kafka_protocol import Connection, Metadata, Partition
 
 START_TIMEOUT_SEC = 180
+KNOWN_TIMEOUT_SEC = 60
 ASK_TIMEOUT_S = 5.0
 TOPIC_COMMAND = "org.apache.kafka.tools.TopicCommand"
 _TOOLS: Profile = "kafka-tools-4.1.0"
@@ -123,7 +126,10 @@ class KafkaService(JavaService):
         return ",".join(f"{address_of(node)}:{PORT}" for node in self.nodes if node not in left_out)
 
     def create_topic(self, topic_cfg: Mapping[str, Any], node: Any = None) -> None:
-        """Make a topic of ``topic``, ``partitions``, ``replication-factor``, ``configs``. Raises RemoteCommandError."""
+        """Make a topic of ``topic``, ``partitions``, ``replication-factor``, ``configs``; every broker then knows it.
+
+        Raises RemoteCommandError, TimeoutError.
+        """
         node = node or self.nodes[0]
         words = ["--bootstrap-server", self.bootstrap_servers(), "--create", "--topic", topic_cfg["topic"]]
         for key in ("partitions", "replication-factor"):
@@ -132,6 +138,20 @@ class KafkaService(JavaService):
         for key, value in (topic_cfg.get("configs") or {}).items():
             words += ["--config", f"{key}={value}"]
         node.account.ssh(self.java(node, TOPIC_COMMAND, words, profile=_TOOLS))
+        name = topic_cfg["topic"]
+        wait_until(lambda: self._is_known(name), KNOWN_TIMEOUT_SEC, 0.1, err_msg=f"not every broker knows of {name}")
+
+    def _is_known(self, topic: str) -> bool:
+        """Whether every living broker has heard of a topic and its leaders: the controller tells them afterwards."""
+        for node in filter(self.alive, self.nodes):
+            try:
+                with Connection(address_of(node), PORT, ASK_TIMEOUT_S, None) as connection:
+                    partitions = connection.metadata(topic).partitions
+            except (OSError, CannotResolve):
+                return False
+            if not partitions or any(each.leader < 0 for each in partitions.values()):
+                return False
+        return True
 
     def _ask(self, question: Callable[[Connection], Any], without: Iterable[Any] = ()) -> Any:
         """What the first broker that answers says. Raises ConnectionError with what the last one did instead."""
