@@ -146,7 +146,7 @@ class KafkaService(JavaService):
         for node in filter(self.alive, self.nodes):
             try:
                 with Connection(address_of(node), PORT, ASK_TIMEOUT_S, None) as connection:
-                    partitions = connection.metadata(topic).partitions
+                    partitions = connection.metadata([topic]).partitions
             except (OSError, CannotResolve):
                 return False
             if not partitions or any(each.leader < 0 for each in partitions.values()):
@@ -172,7 +172,7 @@ class KafkaService(JavaService):
         return self.node_of(leader) if leader > 0 else None
 
     def _partition(self, topic: str, partition: int, without: Iterable[Any]) -> Partition:
-        metadata: Metadata = self._ask(lambda connection: connection.metadata(topic), without)
+        metadata: Metadata = self._ask(lambda connection: connection.metadata([topic]), without)
         if (topic, partition) not in metadata.partitions:
             raise ConnectionError(f"{topic} has no partition {partition} at present")
         return metadata.partitions[topic, partition]
