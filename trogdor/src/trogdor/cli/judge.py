@@ -1,6 +1,6 @@
 """What a finished task amounts to: its exit code, and the words for it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from trogdor.cli.duration import say_duration
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 LATE_MS = 1000
 """Healed later than this after the end asked for is exit 4."""
+
+ITS_NODE = "its node"
+"""Stands for the one node of a task where nobody has told its name."""
 
 NO_PROCESS = "no process matched"
 """How an agent's verdict says that there was nothing to stop."""
@@ -46,20 +49,23 @@ def judge(
     return ExitCode.OK, ["took, and healed" if statuses else ending]
 
 
-def statuses_of(task: "Task", nodes: list[str]) -> "dict[str, FaultStatus]":
-    """Node → status of a fault; of a composite ``1 n2`` → status, by the number of its child. Empty for all else."""
+def statuses_of(task: "Task", nodes: Sequence[str] = ()) -> "dict[str, FaultStatus]":
+    """Node → status of a fault; of a composite ``1 n2`` → status, by the number of its child. Empty for all else.
+
+    ``nodes``: those it runs on, where they are known; a single one whose name is not is called ITS_NODE, and not named
+    behind a child's number.
+    """
     from trogdor.wire.status import read_statuses
 
-    status = task.get("status")
-    children = status.get("children") if isinstance(status, dict) else None
-    if children is None:
-        return read_statuses(status, nodes)
-    found: dict[str, FaultStatus] = {}
-    for child_id, child in children.items():
-        number, shown = child_id.rpartition("/")[2], child.get("status")
-        only = ["only"] if isinstance(shown, dict) and "verdict" in shown else []
-        for node, each in statuses_of(child, only).items():
-            found[number if only else f"{number} {node}"] = each
+    status: Any = task.get("status")
+    if not is_composite(task):
+        is_one_nodes = isinstance(status, dict) and "verdict" in status
+        return read_statuses(status, list(nodes) or [ITS_NODE] * is_one_nodes)
+    found = {}
+    for child_id, child in status["children"].items():
+        number = child_id.rpartition("/")[2]
+        for node, each in statuses_of(child).items():
+            found[number if node == ITS_NODE else f"{number} {node}"] = each
     return found
 
 

@@ -108,8 +108,3 @@ class When:
         timed.setdefault("durationMs", WITHOUT_DURATION_MS)
         fields = ("class", "startMs", "durationMs")
         return {**{name: timed[name] for name in fields if name in timed}, **timed}
-
-    @property
-    def is_later(self) -> bool:
-        """Whether it is to start at another time than now."""
-        return self.in_ms is not None or self.at_ms is not None

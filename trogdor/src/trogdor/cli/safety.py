@@ -45,9 +45,7 @@ def stop(
             raise Failure(ExitCode.BAD_USAGE, _unknown_task(client, task_id))
         client.stop_task(task_id)
         task = client.wait_for_done(task_id, HEAL_DEADLINE_S)
-    status = task.get("status")
-    alone = isinstance(status, dict) and "verdict" in status
-    code, lines = judge(task, statuses_of(task, ["its node"] if alone else []))
+    code, lines = judge(task, statuses_of(task))
     if as_json:
         print_json(task)
     if code is ExitCode.REMAINED:

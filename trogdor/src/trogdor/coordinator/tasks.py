@@ -83,11 +83,8 @@ class Tasks(Reports):
         self._sorted = None
         if error:
             task.state, task.error, task.done_ms = State.DONE, error, self.clock.wall_ms()
-        elif spec.is_composite:
-            self._make_composite(task)
         else:
-            for name in names:
-                self._add_worker(task, name)
+            self._divide(task, names)
         self._stored[task.seq] = self._save(task, [*task.workers.values()])
         self.events.emit("task", taskId=task.id, state=task.state, error=error or None)
         return task
@@ -112,6 +109,14 @@ class Tasks(Reports):
             _spec=spec if start_ms == spec.start_ms else spec.at(start_ms),
         )
 
+    def _divide(self, task: Task, names: Iterable[str]) -> None:
+        """A composite gets children, later; all else a worker on each node now."""
+        if task.spec.is_composite:
+            self._make_composite(task)
+            return
+        for name in names:
+            self._add_worker(task, name)
+
     def _make_composite(self, task: Task) -> None:
         task.children = []
         self._by_seq[task.seq] = task
@@ -124,12 +129,7 @@ class Tasks(Reports):
         parent.children.append(task)
         self._touch(parent)
         try:
-            names = admission.nodes_for(spec, self.cluster)
-            if spec.is_composite:
-                self._make_composite(task)
-            else:
-                for name in names:
-                    self._add_worker(task, name)
+            self._divide(task, admission.nodes_for(spec, self.cluster))
         except Exception as error:  # whatever a stranger's spec raises, once its nodes are known
             task.state, task.error, task.done_ms = State.DONE, str(error), self.clock.wall_ms()
             parent.error = parent.error or task.error
