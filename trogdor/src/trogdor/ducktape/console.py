@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from trogdor.ducktape.java import JavaService
-from trogdor.ducktape.kafka import KafkaService
+from trogdor.ducktape.kafka import KafkaClient, KafkaService
 
 
-class ConsoleProducer(JavaService):
+class ConsoleProducer(KafkaClient):
     """Sends messages, the same from each node, and ends: ``start`` and then ``wait``."""
 
     PERSISTENT_ROOT = "/mnt/console_producer"
@@ -27,20 +26,20 @@ class ConsoleProducer(JavaService):
         nodes: Iterable[Any] | None = None,
     ) -> None:
         """messages: one a line, without line ends. producer_properties: ``key=value``."""
-        super().__init__(context, num_nodes, nodes)
-        self.kafka, self.topic, self.messages = kafka, topic, list(messages)
+        super().__init__(context, num_nodes, kafka, topic, nodes)
+        self.messages = list(messages)
         self.producer_properties = list(producer_properties)
 
     def start_node(self, node: Any, **kwargs: Any) -> None:
         """Starts sending."""
         sent = f"{self.PERSISTENT_ROOT}/messages"
-        words = ["--bootstrap-server", self.kafka.bootstrap_servers(), "--topic", self.topic]
+        words = self._of_topic()
         for each in self.producer_properties:
             words += ["--producer-property", each]
         self.start_java(node, words, files={sent: "".join(f"{each}\n" for each in self.messages)}, stdin=sent)
 
 
-class ConsoleConsumer(JavaService):
+class ConsoleConsumer(KafkaClient):
     """Reads a topic and keeps what it has read. Interface as kafkatest's ConsoleConsumer."""
 
     PERSISTENT_ROOT = "/mnt/console_consumer"
@@ -63,15 +62,14 @@ class ConsoleConsumer(JavaService):
         """message_validator: what becomes of a message's text; None from it leaves the message out.
         consumer_timeout_ms: it ends after so long without a message; absent, when it is stopped.
         """
-        super().__init__(context, num_nodes, nodes)
-        self.kafka, self.topic, self.group_id = kafka, topic, group_id
-        self.from_beginning, self.consumer_timeout_ms = from_beginning, consumer_timeout_ms
+        super().__init__(context, num_nodes, kafka, topic, nodes)
+        self.group_id, self.from_beginning, self.consumer_timeout_ms = group_id, from_beginning, consumer_timeout_ms
         self.message_validator = message_validator or (lambda text: text)
         self.consumer_properties = list(consumer_properties)
 
     def start_node(self, node: Any, **kwargs: Any) -> None:
         """Starts reading."""
-        words = ["--bootstrap-server", self.kafka.bootstrap_servers(), "--topic", self.topic, "--group", self.group_id]
+        words = [*self._of_topic(), "--group", self.group_id]
         if self.from_beginning:
             words.append("--from-beginning")
         if self.consumer_timeout_ms is not None:

@@ -190,3 +190,17 @@ class KafkaService(JavaService):
         """The ids of the brokers that the cluster has."""
         metadata: Metadata = self._ask(lambda connection: connection.metadata(), without)
         return sorted(metadata.brokers)
+
+
+class KafkaClient(JavaService):
+    """A program of Kafka's that works on one topic."""
+
+    def __init__(
+        self, context: Any, num_nodes: int, kafka: KafkaService, topic: str, nodes: Iterable[Any] | None
+    ) -> None:
+        super().__init__(context, num_nodes, nodes)
+        self.kafka, self.topic = kafka, topic
+
+    def _of_topic(self) -> list[str]:
+        """The arguments that all of them have."""
+        return ["--bootstrap-server", self.kafka.bootstrap_servers(), "--topic", self.topic]

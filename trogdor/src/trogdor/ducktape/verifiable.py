@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from trogdor.ducktape.java import JavaService
-from trogdor.ducktape.kafka import KafkaService
+from trogdor.ducktape.kafka import KafkaClient, KafkaService
 
 
-class _Events(JavaService):
+class _Events(KafkaClient):
     """A program that writes JSON lines; each is fetched once."""
 
-    def __init__(self, context: Any, num_nodes: int, nodes: Iterable[Any] | None) -> None:
-        super().__init__(context, num_nodes, nodes)
+    def __init__(
+        self, context: Any, num_nodes: int, kafka: KafkaService, topic: str, nodes: Iterable[Any] | None
+    ) -> None:
+        super().__init__(context, num_nodes, kafka, topic, nodes)
         self._read: dict[str, int] = {}
         self._events: dict[str, list[dict[str, Any]]] = {}
 
@@ -58,13 +59,12 @@ class VerifiableProducer(_Events):
         nodes: Iterable[Any] | None = None,
     ) -> None:
         """max_messages: then it ends; −1: when it is stopped. throughput: messages a second. acks: −1 is all."""
-        super().__init__(context, num_nodes, nodes)
-        self.kafka, self.topic, self.max_messages, self.throughput = kafka, topic, max_messages, throughput
-        self.acks = acks
+        super().__init__(context, num_nodes, kafka, topic, nodes)
+        self.max_messages, self.throughput, self.acks = max_messages, throughput, acks
 
     def _arguments(self, node: Any) -> Sequence[str]:
-        words = ["--bootstrap-server", self.kafka.bootstrap_servers(), "--topic", self.topic, "--acks", str(self.acks)]
-        return [*words, "--throughput", str(self.throughput), "--max-messages", str(self.max_messages)]
+        limits = ["--throughput", str(self.throughput), "--max-messages", str(self.max_messages)]
+        return [*self._of_topic(), "--acks", str(self.acks), *limits]
 
     @property
     def acked(self) -> list[int]:
@@ -100,15 +100,12 @@ class VerifiableConsumer(_Events):
         nodes: Iterable[Any] | None = None,
     ) -> None:
         """max_messages: then it ends; −1: when it is stopped. It begins at the first message."""
-        super().__init__(context, num_nodes, nodes)
-        self.kafka, self.topic, self.group_id, self.max_messages = kafka, topic, group_id, max_messages
+        super().__init__(context, num_nodes, kafka, topic, nodes)
+        self.group_id, self.max_messages = group_id, max_messages
 
     def _arguments(self, node: Any) -> Sequence[str]:
         words = [
-            "--bootstrap-server",
-            self.kafka.bootstrap_servers(),
-            "--topic",
-            self.topic,
+            *self._of_topic(),
             "--reset-policy",
             "earliest",
         ]
