@@ -92,7 +92,7 @@ def test_a_planted_bug_is_found_and_thirty_faults_become_one_or_two(
     def run(schedule: FixedScheduleSpec) -> Outcome:
         first = max(register.keys("n1"))
         return run_schedule(
-            client, f"hunt-{next(numbers)}", schedule.to_json(), check=lambda: register.lost_after(first)
+            client, f"{tmp_path.name}-{next(numbers)}", schedule.to_json(), check=lambda: register.lost_after(first)
         )
 
     options = Options(seeds=5, repeats=1, confirm=2, max_runs=25)

@@ -25,7 +25,7 @@ class Options:
     repeats: int = 3
     """Runs of a candidate before it counts as one that does not fail: for failures that come and go."""
     confirm: int = 5
-    """Runs of the smallest schedule at the end, to say how often it fails."""
+    """Runs of the smallest schedule at the end, to say how often it fails; if it never does, of the next larger."""
     max_runs: int = 500
     """Runs in all for shrinking; then what is smallest by then is kept."""
 
@@ -65,11 +65,10 @@ def hunt(
         return None
     drawn, why = failing
     state.keep(FAILING, drawn)
-    smallest = _shrink(drawn, topology, outcome_of, quiet_ms=spec.quiet_ms, options=options, say=say)
+    shrunk = _shrink(drawn, topology, outcome_of, quiet_ms=spec.quiet_ms, options=options, say=say)
+    smallest, failed = _confirmed(shrunk, outcome_of, options.confirm, say)
     state.keep(SMALLEST, smallest)
-    outcomes = [outcome_of(smallest) for _ in range(options.confirm)]
-    failed = [outcome.why for outcome in outcomes if outcome.result == "failed"]
-    return Found(drawn.seed or 0, drawn, smallest, (failed or [why])[0], len(failed), len(outcomes))
+    return Found(drawn.seed or 0, drawn, smallest, (failed or [why])[0], len(failed), options.confirm)
 
 
 def _recorded(run: Run, state: State) -> Run:
@@ -112,11 +111,12 @@ def _shrink(
     quiet_ms: int,
     options: Options,
     say: Callable[[str], None],
-) -> FixedScheduleSpec:
-    runs, smallest = 0, drawn.tasks
+) -> list[FixedScheduleSpec]:
+    """The schedules that failed on the way from the one drawn, the smallest last."""
+    runs, failing = 0, [drawn]
 
     def fails(tasks: Tasks) -> bool:
-        nonlocal runs, smallest
+        nonlocal runs
         schedule = schedule_of(tasks, drawn, quiet_ms)
         for _ in range(options.repeats):
             if runs >= options.max_runs:
@@ -124,7 +124,7 @@ def _shrink(
             runs += 1
             outcome = outcome_of(schedule)
             if outcome.result == "failed":
-                smallest = tasks
+                failing.append(schedule)
                 say(f"run {runs}: {_size(schedule)} still fail")
                 return True
         say(f"run {runs}: {_size(schedule)} pass")
@@ -134,10 +134,23 @@ def _shrink(
         return not any(problem for task in tasks for problem in spec_problems("", task.spec, topology, set()))
 
     try:
-        smallest = shrink(drawn.tasks, fails, frozenset(topology.nodes), valid)
+        shrink(drawn.tasks, fails, frozenset(topology.nodes), valid)
     except _OutOfRuns:
         say(f"{options.max_runs} runs are over: what is smallest by now is kept")
-    return schedule_of(smallest, drawn, quiet_ms)
+    return failing
+
+
+def _confirmed(
+    shrunk: list[FixedScheduleSpec], outcome_of: Run, runs: int, say: Callable[[str], None]
+) -> tuple[FixedScheduleSpec, list[str]]:
+    """The smallest that fails again in ``runs`` runs, and what the check said each time; the one drawn if none does."""
+    for schedule in reversed(shrunk):
+        outcomes = [outcome_of(schedule) for _ in range(runs)]
+        failed = [outcome.why for outcome in outcomes if outcome.result == "failed"]
+        if failed or not runs:
+            return schedule, failed
+        say(f"{_size(schedule)} pass {runs} times more, it was luck: back to what failed before")
+    return shrunk[0], []
 
 
 def schedule_of(tasks: Tasks, drawn: FixedScheduleSpec, quiet_ms: int) -> FixedScheduleSpec:

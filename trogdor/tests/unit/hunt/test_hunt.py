@@ -9,7 +9,7 @@ import pytest
 
 from trogdor.hunt.hunt import Found, Options, hunt
 from trogdor.hunt.run import Outcome
-from trogdor.hunt.state import HuntError, State
+from trogdor.hunt.state import HuntError, State, key_of
 from trogdor.spec import parse
 from trogdor.spec.schedule import FixedScheduleSpec, RandomScheduleSpec
 from trogdor.timeline.collect import topology_of_names
@@ -97,6 +97,30 @@ def test_a_failure_that_comes_and_goes_is_shrunk_all_the_same_and_its_rate_is_to
     assert found is not None
     assert len(found.smallest.tasks) <= 2
     assert (found.failed, found.runs) == (3, 6)
+
+
+def test_a_schedule_that_failed_once_by_luck_is_not_what_is_left(tmp_path: Path) -> None:
+    """Faults shorter than 300 ms fail the first time they are tried, and never again."""
+    tried: set[str] = set()
+
+    def lucky(tasks: FixedScheduleSpec) -> Outcome:
+        short = any(task.duration_ms < 300 for task in tasks.tasks)
+        again = short and key_of(tasks) in tried
+        tried.add(key_of(tasks))
+        return PASSED if again else planted(tasks)
+
+    found = hunted(lucky, tmp_path, confirm=2)
+    assert found is not None
+    assert found.failed == 2
+    assert min(task.duration_ms for task in found.smallest.tasks) >= 300
+    assert len(found.smallest.tasks) <= 2
+
+
+def test_a_failure_never_seen_again_leaves_the_schedule_drawn(tmp_path: Path) -> None:
+    runs = iter([Outcome("failed", "lost a write")])
+    found = hunted(lambda tasks: next(runs, PASSED), tmp_path)
+    assert found is not None
+    assert (found.smallest.tasks, found.why, found.failed) == (found.drawn.tasks, "lost a write", 0)
 
 
 def test_when_runs_are_over_the_smallest_so_far_is_kept(tmp_path: Path) -> None:
