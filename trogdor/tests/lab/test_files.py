@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lab.waiting import wait_until
+from lab.waiting import forget_all, wait_until
 from trogdor.client import Client, Task
 from trogdor.lab import Lab
 
@@ -48,6 +48,7 @@ def files_lab() -> Iterator[Lab]:
 def client(files_lab: Lab) -> Iterator[Client]:
     with files_lab.client() as client:
         yield client
+        forget_all(client)
 
 
 def until(client: Client, task_id: str, holds: Callable[[Any], bool]) -> Task:

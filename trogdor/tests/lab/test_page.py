@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from lab.browsing import CHROMIUM, artefacts, browser, door
+from lab.waiting import forget_all, wait_until
 from trogdor.lab import Lab
 
 pytestmark = [
@@ -40,7 +41,7 @@ def address(lab: Lab) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(chromium: Any, address: str) -> Iterator[Any]:
+def page(chromium: Any, address: str, lab: Lab) -> Iterator[Any]:
     """The page, open; fails the test when it asked for anything elsewhere or an error was thrown in it."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
     opened = context.new_page()
@@ -53,6 +54,7 @@ def page(chromium: Any, address: str) -> Iterator[Any]:
     opened.get_by_role("status").get_by_text("live", exact=True).wait_for()
     yield opened
     context.close()
+    forget_all(lab.client())
     assert not thrown
     assert not [url for url in asked if not url.startswith((address, "data:"))]
 
@@ -140,8 +142,11 @@ def test_a_screen_reader_is_told_what_everything_is(page: Any, lab: Lab) -> None
         shown = [node for node in nodes if not node["ignored"] and node["role"]["value"] in USABLE]
         return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in shown]
 
+    def running(role: str, name: str) -> bool:
+        return role == "listitem" and name.startswith("NoOpTask on n1, task told: running")
+
+    wait_until(lambda: any(running(role, name) for role, name in spoken()), DEADLINE_MS / 1000)
     of_page = spoken()
-    assert any(role == "listitem" and name.startswith("NoOpTask on n1, task told: running") for role, name in of_page)
     page.get_by_role("button", name="New task").click()
     page.get_by_label("What", exact=True).select_option(label="DegradedLinksFaultSpec")
     page.locator("#summary").get_by_text("Slows directed links down").wait_for()

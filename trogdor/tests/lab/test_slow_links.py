@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lab.waiting import forget_all
 from trogdor.client import Client, Task
 from trogdor.lab import Lab
 
@@ -25,6 +26,7 @@ def slow_lab() -> Iterator[Lab]:
 def client(slow_lab: Lab) -> Iterator[Client]:
     with slow_lab.client() as client:
         yield client
+        forget_all(client)
 
 
 def until(client: Client, task_id: str, holds: Callable[[Task], bool]) -> Task:

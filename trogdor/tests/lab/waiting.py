@@ -1,4 +1,4 @@
-"""What tests of whole processes need: polling until something is so, and an environment to start Python in."""
+"""What tests of whole processes need: polling until something is so, a coordinator with no tasks, a Python that starts."""
 
 import os
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import trogdor
+from trogdor.client import Client
 
 
 def wait_until(is_so: Callable[[], bool], timeout_s: float = 30.0) -> None:
@@ -14,6 +15,13 @@ def wait_until(is_so: Callable[[], bool], timeout_s: float = 30.0) -> None:
     while not is_so():
         assert time.monotonic() < until, f"waited {timeout_s:g} s in vain"
         time.sleep(0.01)
+
+
+def forget_all(client: Client) -> None:
+    """Ends every task and forgets it: so that a test that is run again on the same lab may use its names again."""
+    client.heal()
+    for task_id in client.tasks():
+        client.destroy_task(task_id)
 
 
 def python_path() -> str:
