@@ -1,4 +1,4 @@
-"""What tests of whole processes need: polling until something is so, a coordinator with no tasks, a Python that starts."""
+"""What tests of whole processes need: polling until something is so, a bare coordinator, a Python that starts."""
 
 import os
 import time
