@@ -22,7 +22,7 @@ nsenter -t $1 -n sh -c 'ip addr add 10.99.0.2/24 dev eth0; ip link set eth0 up; 
 def inner(lab: Lab) -> Iterator[NodeProcess]:
     """A process in a network namespace of its own inside n4, reached from n4 by a veth."""
     with closing(lab.node("n4").popen(["unshare", "--net", "sleep", "3600"])) as process:
-        until(lambda: "sleep" in " ".join(p.command for p in lab.node("n4").processes() if p.pid == process.pid))
+        until(lambda: (process.pid, "sleep 3600") in [(p.pid, p.command) for p in lab.node("n4").processes()])
         lab.node("n4").exec(["sh", "-ec", SET_UP, "sh", str(process.pid)], check=True)
         yield process
         process.kill()
