@@ -17,11 +17,16 @@ log = logging.getLogger(__name__)
 SHIP_AHEAD_NS = 60 * NS_PER_S
 """How long before its instant a worker is shipped: agents hold what is near, whatever waits in the store."""
 OVERDUE_NS = 5 * NS_PER_S
-"""How long after its end a fault's agent may be silent before its task is given up."""
+"""How long after its end a fault's agent may be silent before its task is given up.
+
+A coordinator that was down or stopped has heard nobody: its agents have as long from when it is back.
+"""
+HALT_NS = NS_PER_S
+"""One that looks so much later than it meant to was stopped, as was its machine perhaps."""
 LOOK_AGAIN_S = 1.0
 EXPIRED = "worker expired"
 MOST_ATTEMPTS = 8
-LONGEST_SLEEP_S = 3600.0
+LONGEST_SLEEP_NS = 3600 * NS_PER_S
 
 
 class Progress(Records):
@@ -36,6 +41,8 @@ class Progress(Records):
         super().__init__(*arguments)
         self._alarms: dict[int, asyncio.TimerHandle] = {}
         self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._listens_since_ns = self.clock.boot_ns()
+        """Since when agents can be heard without a halt of ours."""
 
     def launch(self, task: Task) -> None:
         """Sees to a task whose record is on disk: ships it now or when its instant is near."""
@@ -84,9 +91,10 @@ class Progress(Records):
             alarm.cancel()
         if task.is_final:
             return
-        wait_ns = self._next_look_ns(task) - self.clock.boot_ns()
-        wait_s = min(max(wait_ns / NS_PER_S, 0), LONGEST_SLEEP_S)
-        self._alarms[task.seq] = asyncio.get_running_loop().call_later(wait_s, self._look, task)
+        now_ns = self.clock.boot_ns()
+        wait_ns = min(max(self._next_look_ns(task) - now_ns, 0), LONGEST_SLEEP_NS)
+        wait_s = wait_ns / NS_PER_S
+        self._alarms[task.seq] = asyncio.get_running_loop().call_later(wait_s, self._look, task, now_ns + wait_ns)
 
     def _next_look_ns(self, task: Task) -> int:
         now_ns = self.clock.boot_ns()
@@ -95,10 +103,16 @@ class Progress(Records):
             return near_ns if near_ns > now_ns else task.start_boot_ns
         if task.state is State.STOPPING:
             return now_ns + int(LOOK_AGAIN_S * NS_PER_S)
-        return max(task.end_boot_ns + OVERDUE_NS, now_ns + int(LOOK_AGAIN_S * NS_PER_S))
+        return max(self._given_up_ns(task), now_ns + int(LOOK_AGAIN_S * NS_PER_S))
 
-    def _look(self, task: Task) -> None:
+    def _given_up_ns(self, task: Task) -> int:
+        """When agents that were not heard are not waited for any longer."""
+        return max(task.end_boot_ns, self._listens_since_ns) + OVERDUE_NS
+
+    def _look(self, task: Task, due_ns: int) -> None:
         now_ns = self.clock.boot_ns()
+        if now_ns > due_ns + HALT_NS:
+            self._listens_since_ns = now_ns
         if task.state is State.PENDING:
             if task.start_boot_ns <= now_ns:
                 self.begin(task)
@@ -129,10 +143,10 @@ class Progress(Records):
         """The error of a worker that is not waited for any longer; None: wait."""
         agent, task = self.agents[worker.node], worker.task
         has_fired = worker.phase is Phase.RUNNING
-        lease_end_ns = max(agent.lease_sent_ns, worker.shipped_boot_ns) + LEASE_NS
+        lease_end_ns = max(agent.lease_sent_ns, worker.shipped_boot_ns, self._listens_since_ns) + LEASE_NS
         if not agent.up and not has_fired and task.state is State.STOPPING and task.start_boot_ns > lease_end_ns:
             return "" if now_ns > lease_end_ns else None
-        if now_ns < task.end_boot_ns + OVERDUE_NS:
+        if now_ns < self._given_up_ns(task):
             return None
         if agent.up:
             return None if has_fired else EXPIRED

@@ -21,6 +21,19 @@ DEADLINE_S = 60.0
 """Generous: machines are slow and busy. What is expected comes within milliseconds."""
 
 
+class JumpingClock(Clock):
+    """The coordinator's: time passes for it alone, as for one that was down or stopped."""
+
+    def __init__(self) -> None:
+        self.passed_ns = 0
+
+    def boot_ns(self) -> int:
+        return super().boot_ns() + self.passed_ns
+
+    def wall_ns(self) -> int:
+        return super().wall_ns() + self.passed_ns
+
+
 class Cluster:
     """``n0 …`` with agents, ``c`` with the coordinator, which can be killed and started again."""
 
@@ -31,6 +44,7 @@ class Cluster:
         self.webhooks: tuple[Webhook, ...] = ()
         self.agents: dict[str, StandIn] = {}
         self.coordinator: Coordinator | None = None
+        self.clock = JumpingClock()
         self.client = AsyncClient("127.0.0.1:1")
 
     async def add(self, *names: str, java: bool = False, clock: Clock | None = None) -> None:
@@ -41,7 +55,8 @@ class Cluster:
     async def start(self) -> None:
         nodes = {name: Node(name, "127.0.0.1", agent_port=agent.port) for name, agent in self.agents.items()}
         nodes["c"] = Node("c", "127.0.0.1", coordinator_port=0, settings=self.settings)
-        self.coordinator = Coordinator(Settings(Topology(nodes), nodes["c"], self.state, self.webhooks))
+        settings = Settings(Topology(nodes), nodes["c"], self.state, self.webhooks)
+        self.coordinator = Coordinator(settings, self.clock)
         await self.coordinator.start()
         self.client = AsyncClient(f"unix:{self.state}/coordinator.sock", deadline_s=DEADLINE_S)
 

@@ -286,6 +286,45 @@ async def test_a_task_that_ended_while_the_coordinator_was_away_is_known_to_have
     assert "error" not in task
 
 
+async def test_agents_are_heard_before_they_are_given_up_by_a_coordinator_that_comes_back_late(
+    pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pair.client.create_task("t", noop(durationMs=300))
+    await pair.until(lambda: all(agent.fired for agent in pair.agents.values()))
+    await pair.crash()
+    pair.clock.passed_ns = 60 * 10**9
+    monkeypatch.setattr(progress, "LOOK_AGAIN_S", 0.0)
+    await pair.start()
+    task = await pair.done("t")
+    assert "error" not in task
+    assert task["status"] == {"node0": "done", "node1": "done"}
+
+
+async def test_agents_are_heard_before_they_are_given_up_by_a_coordinator_that_was_stopped(
+    pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 1000, durationMs=300))
+    await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.ARMED})
+    monkeypatch.setattr(progress, "LOOK_AGAIN_S", 0.0)
+    pair.clock.passed_ns = 60 * 10**9
+    assert "error" not in await pair.done("t")
+
+
+async def test_a_lease_that_the_coordinator_before_gave_is_waited_for(
+    pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease_ms = 1200
+    monkeypatch.setattr(progress, "LEASE_NS", lease_ms * 10**6)
+    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 50_000, durationMs=1000))
+    await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.ARMED})
+    await pair.agents["node1"].kill()
+    await pair.client.stop_task("t")
+    await pair.crash()
+    back_ms = pair.clock.wall_ms()
+    await pair.start()
+    assert (await pair.done("t"))["doneMs"] >= back_ms + lease_ms
+
+
 async def test_workers_of_others_are_shown_and_left_alone(pair: Cluster) -> None:
     from trogdor.client import AsyncAgentClient
 
