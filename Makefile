@@ -40,7 +40,7 @@ docs: setup
 	$(BIN)/python -m trogdor.cli.reference > docs/commands.md
 	$(BIN)/python -m trogdor.platform.nets docs/faults.md
 
-test: setup test-unit test-lab test-examples test-java test-kibosh test-kafka test-ducktape
+test: setup test-unit test-lab test-java test-kibosh test-kafka test-examples test-ducktape
 
 test-unit: setup
 	$(SHARE) unit 60 $(PYTEST) trogdor/tests/unit -n 4 --dist worksteal

@@ -12,7 +12,7 @@ from trogdor.ducktape.zookeeper import ZookeeperService
 from trogdor.lab.recipes.jars import Profile
 from trogdor.lab.recipes.kafka_config import PORT, meta_properties, server_properties, text
 from trogdor.resolve import CannotResolve
-from trogdor.resolve.kafka_protocol import Connection, Metadata, Partition
+from trogdor.resolve.kafka_protocol import Connection, Metadata, Partition, connect
 
 START_TIMEOUT_SEC = 180
 KNOWN_TIMEOUT_SEC = 60
@@ -145,7 +145,7 @@ class KafkaService(JavaService):
         """Whether every living broker has heard of a topic and its leaders: the controller tells them afterwards."""
         for node in filter(self.alive, self.nodes):
             try:
-                with Connection(address_of(node), PORT, ASK_TIMEOUT_S, None) as connection:
+                with connect(address_of(node), PORT, ASK_TIMEOUT_S) as connection:
                     partitions = connection.metadata([topic]).partitions
             except (OSError, CannotResolve):
                 return False
@@ -160,7 +160,7 @@ class KafkaService(JavaService):
         for node in self.nodes:
             try:
                 if node not in left_out:
-                    with Connection(address_of(node), PORT, ASK_TIMEOUT_S, None) as connection:
+                    with connect(address_of(node), PORT, ASK_TIMEOUT_S) as connection:
                         return question(connection)
             except (OSError, CannotResolve) as error:
                 failure = error

@@ -50,8 +50,7 @@ def run(say: Say, *, duration_ms: int = 10_000) -> Report:
     with Lab(nodes=3) as lab, Kafka(lab) as kafka:
         say("kafka", f"3 brokers are ready, {time.monotonic() - began:.1f} s after the start")
         lab.start_daemons()
-        ledger = Ledger(lab.coordinator, kafka.bootstrap, TOPIC)
-        ledger.create()
+        ledger = kafka.ledger(TOPIC)
         report.controller, report.epoch = controller(lab, kafka.bootstrap)
         say(report.controller, f"is the active controller, epoch {report.epoch}")
         with ledger.running():

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from trogdor.resolve import DEFAULT_TIMEOUT_S, CannotResolve, Found, Options, ask_all, ends, node_at
-from trogdor.resolve.kafka_protocol import Connection, Metadata, Partition, Quorum
+from trogdor.resolve.kafka_protocol import Connection, Metadata, Partition, Quorum, connect
 from trogdor.topology import Topology
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _ask(topology: Topology, options: Options, question: Callable[[Connection], 
     tls = _tls(options["caFile"]) if options.get("caFile") else None
 
     def ask(host: str, port: int) -> Answer:
-        with Connection(host, port, timeout_s, tls) as connection:
+        with connect(host, port, timeout_s, tls) as connection:
             return question(connection)
 
     answers, failures = ask_all(asked, ask)

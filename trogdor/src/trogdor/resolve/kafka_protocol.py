@@ -107,14 +107,19 @@ class _Reader:
             self.skip(self.varint())
 
 
-class Connection:
-    """A connection to one broker. Raises OSError, CannotResolve."""
+def connect(host: str, port: int, timeout_s: float, tls: "ssl.SSLContext | None" = None) -> "Connection":
+    """A connection from here to a broker. Raises OSError."""
+    plain = socket.create_connection((host, port), timeout_s)
+    stream = tls.wrap_socket(plain, server_hostname=host) if tls is not None else plain
+    return Connection(stream, f"{host}:{port}")
 
-    def __init__(self, host: str, port: int, timeout_s: float, tls: "ssl.SSLContext | None" = None) -> None:
-        self._name = f"{host}:{port}"
-        plain = socket.create_connection((host, port), timeout_s)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket = tls.wrap_socket(plain, server_hostname=host) if tls is not None else plain
+
+class Connection:
+    """Questions to one broker, over a socket that is closed with it. Raises OSError, CannotResolve."""
+
+    def __init__(self, stream: socket.socket, name: str) -> None:
+        self._socket, self._name = stream, name
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self) -> "Connection":
         return self

@@ -9,7 +9,7 @@ Everything is under the node's own /mnt/kafka. `KAFKA_HOME` names an unpacked Ka
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -17,8 +17,11 @@ from trogdor.lab.lab import Lab
 from trogdor.lab.node import Node, NodeProcess
 from trogdor.lab.recipes.jars import java_command, kafka_class_path
 from trogdor.lab.recipes.kafka_config import CONTROLLER_PORT, PORT, meta_properties, server_properties, text
+from trogdor.lab.recipes.kafka_ledger import Ledger
 from trogdor.lab.recipes.zookeeper import Zookeeper
 from trogdor.lab.runtime import LabError
+from trogdor.resolve import CannotResolve
+from trogdor.resolve.kafka_protocol import Connection, Partition
 
 HOME = "/mnt/kafka"
 MAIN = "kafka.Kafka"
@@ -28,6 +31,11 @@ CONTROLLER_ID = 3000
 HEAP_MB = 256
 LOG = "kafka"
 _POLL_S = 0.02
+_ANSWER_TIMEOUT_S = 2.0
+
+
+class KafkaError(Exception):
+    """No broker answers the question; what the last one that was asked did instead."""
 
 
 class Kafka:
@@ -85,6 +93,40 @@ class Kafka:
     def node_of(self, number: int) -> str:
         """The node of a broker or controller by its id. Raises KeyError."""
         return next(name for name, its in (*self.brokers.items(), *self.controllers.items()) if its == number)
+
+    def leader(self, topic: str, partition: int = 0, *, without: Collection[str] = ()) -> str | None:
+        """The node of a partition's leader, None at a moment without one. Raises KafkaError.
+
+        without: nodes that are not to be asked.
+        """
+        leader = self._partition(topic, partition, without).leader
+        return self.node_of(leader) if leader >= 0 else None
+
+    def in_sync(self, topic: str, partition: int = 0, *, without: Collection[str] = ()) -> list[str]:
+        """The nodes of a partition's replicas that are in sync, sorted; ``without`` and errors as of ``leader``."""
+        return sorted(map(self.node_of, self._partition(topic, partition, without).in_sync))
+
+    def _partition(self, topic: str, partition: int, without: Collection[str]) -> Partition:
+        """A partition as the first broker that answers knows it."""
+        failure = "there is no broker to ask"
+        for node in (self._lab.node(name) for name in self.brokers if name not in without):
+            try:
+                with Connection(node.connect(node.address, PORT, _ANSWER_TIMEOUT_S), node.name) as connection:
+                    return connection.metadata([topic]).partitions[topic, partition]
+            except (OSError, CannotResolve) as error:
+                failure = f"{node.name}: {error or type(error).__name__}"
+            except KeyError:
+                failure = f"{node.name}: {topic} has no partition {partition} at present"
+        raise KafkaError(failure)
+
+    def ledger(self, topic: str) -> Ledger:
+        """A new topic of three replicas that keeps count of what is acknowledged; written from the coordinator's node.
+
+        Raises subprocess.CalledProcessError.
+        """
+        ledger = Ledger(self._lab.coordinator, self.bootstrap, topic)
+        ledger.create()
+        return ledger
 
     def start(self, name: str) -> None:
         """Start a node's server, with the data it has; does not wait."""

@@ -1,11 +1,11 @@
 """A ledger of acknowledged messages: are they all there afterwards?
 
-    with Ledger(lab.coordinator, kafka.bootstrap, "kept").running() as ledger:
+    ledger = kafka.ledger("kept")
+    with ledger.running():
         …
     lost = ledger.lost()
 
-Messages are numbered from 0 and written with acks=all; each number is noted once it is acknowledged. The writer and
-the reader are processes of the node (``python -m trogdor.lab.recipes.kafka_ledger``): their network is the node's.
+Messages are numbered and written with acks=all; each number is noted once it is acknowledged. The writer and the reader are processes of the node (``python -m trogdor.lab.recipes.kafka_ledger``): their network is the node's.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ SOURCE = Path(__file__).resolve().parents[3]
 PER_SECOND = 200
 DELIVERY_TIMEOUT_MS = 60_000
 PATIENCE_S = 120.0
+MAX_A_RUN = 1_000_000_000
 
 
 class Ledger:
@@ -35,22 +36,27 @@ class Ledger:
 
     def __init__(self, node: Node, bootstrap: str, topic: str) -> None:
         self._node, self._bootstrap, self._topic = node, bootstrap, topic
-        self._notes = f"/tmp/{topic}.acknowledged"
+        self._sent, self._acknowledged = f"/tmp/{topic}.sent", f"/tmp/{topic}.acknowledged"
+        self._runs = 0
 
     def _command(self, verb: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", MODULE, verb, self._bootstrap, self._topic, *arguments]
 
     def create(self) -> None:
         """Make the topic. Raises subprocess.CalledProcessError."""
+        for notes in (self._sent, self._acknowledged):
+            self._node.path(notes).write_text("")
         self._node.exec(self._command("create"), timeout=PATIENCE_S, check=True, env=_environment())
 
     @contextmanager
     def running(self) -> Iterator[Ledger]:
-        """Write while the block runs, then until what is under way is acknowledged or given up."""
-        self._node.path(self._notes).write_text("")
-        process = self._node.popen(
-            self._command("write", self._notes), stdin=subprocess.PIPE, log="ledger", env=_environment()
-        )
+        """Write while the block runs, then until what is under way is acknowledged or given up.
+
+        May be called again and again: no number is used twice, so that none is found in another's place.
+        """
+        first, self._runs = self._runs * MAX_A_RUN, self._runs + 1
+        command = self._command("write", self._sent, self._acknowledged, str(first))
+        process = self._node.popen(command, stdin=subprocess.PIPE, log="ledger", env=_environment())
         try:
             yield self
         finally:
@@ -60,9 +66,15 @@ class Ledger:
             process.close()
 
     def acknowledged(self) -> list[int]:
-        """The numbers acknowledged so far, in that order."""
-        notes = self._node.path(self._notes).read_text()
-        return [int(line) for line in notes.split("\n")[:-1]]
+        """The numbers acknowledged so far, in all runs, in that order."""
+        return self._read(self._acknowledged)
+
+    def sent(self) -> list[int]:
+        """The numbers that the producer was given so far, in all runs."""
+        return self._read(self._sent)
+
+    def _read(self, notes: str) -> list[int]:
+        return [int(line) for line in self._node.path(notes).read_text().split("\n")[:-1]]
 
     def lost(self) -> list[int]:
         """Reads the topic from its beginning: the acknowledged numbers that are not there."""
@@ -83,8 +95,8 @@ def create(bootstrap: str, topic: str) -> None:
     admin.create_topics([NewTopic(topic, 1, 3, config={"min.insync.replicas": "2"})])[topic].result(60)
 
 
-def write(bootstrap: str, topic: str, notes: str) -> None:
-    """Writes until standard input ends; notes each number once it is acknowledged."""
+def write(bootstrap: str, topic: str, sent_notes: str, acknowledged_notes: str, first: str) -> None:
+    """Writes numbers from ``first`` on until standard input ends; notes each when it is sent, and acknowledged."""
     from confluent_kafka import KafkaError, Message, Producer
 
     ended = threading.Event()
@@ -100,15 +112,16 @@ def write(bootstrap: str, topic: str, notes: str) -> None:
             "delivery.timeout.ms": DELIVERY_TIMEOUT_MS,
         }
     )  # fmt: skip
-    with open(notes, "a", buffering=1) as acknowledged:
+    with open(sent_notes, "a", buffering=1) as sent, open(acknowledged_notes, "a", buffering=1) as acknowledged:
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             if error is None:
                 acknowledged.write(f"{int(message.value() or b'')}\n")
 
-        number = 0
+        number = int(first)
         while not ended.wait(1 / PER_SECOND):
             producer.produce(topic, str(number).encode(), on_delivery=delivered)
+            sent.write(f"{number}\n")
             producer.poll(0)
             number += 1
         producer.flush(DELIVERY_TIMEOUT_MS / 1000 + 5)
