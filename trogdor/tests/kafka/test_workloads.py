@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trogdor.lab.lab import Lab
+from trogdor.lab.recipes.jars import QUICK_START, class_path
 from trogdor.lab.recipes.kafka import Kafka
 
 from .conftest import run_workload
@@ -183,3 +184,46 @@ def test_sustained_connections_stay_open(one_broker: Cluster) -> None:
         "totalAbortedThreads", "updatedMs",
     ]  # fmt: skip
     assert status["totalAbortedThreads"] == 0
+
+
+EARLIEST = """
+import sys
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+entry = ConfigEntry("share.auto.offset.reset", "earliest", incremental_operation=AlterConfigOpType.SET)
+group = ConfigResource(ResourceType.GROUP, sys.argv[1], incremental_configs=[entry])
+client = AdminClient({"bootstrap.servers": "localhost:9092"})
+client.incremental_alter_configs([group])[group].result(60)
+"""
+
+
+@pytest.fixture(scope="module")
+def share_groups(one_broker: Cluster) -> Cluster:
+    """The broker, with share groups: what `kafka-features.sh upgrade` does."""
+    command = ["java", *QUICK_START, "-cp", class_path("kafka-tools-4.1.0"), "org.apache.kafka.tools.FeatureCommand"]
+    command += ["--bootstrap-server", "localhost:9092", "upgrade", "--feature", "share.version=1"]
+    one_broker[0].node("n1").exec(command, timeout=120, check=True)
+    return one_broker
+
+
+def test_share_consume_bench_takes_what_its_group_begins_with(share_groups: Cluster) -> None:
+    node = share_groups[0].node("n1")
+    produce(share_groups, "taken", 1000)
+    node.exec([sys.executable, "-c", EARLIEST, "takers"], timeout=120, check=True)
+    wanted = spec("ShareConsumeBenchSpec", maxMessages=1000, activeTopics=["taken"], shareGroup="takers")
+    (status,) = last_status(run_workload(node, "share_consume_bench", wanted)).values()
+    assert list(status) == ["totalMessagesReceived", "totalBytesReceived", "averageMessageSizeBytes", *LATENCY]
+    assert status["totalMessagesReceived"] == 1000
+
+
+def test_share_round_trip_sends_everything_and_gets_it_back(share_groups: Cluster) -> None:
+    topics = {"around[0-1]": PARTITIONS}
+    wanted = spec("ShareRoundTripWorkloadSpec", maxMessages=300, targetMessagesPerSec=1000, activeTopics=topics)
+    for task_id in ("first", "second"):  # what the first left there is not taken for the second's
+        messages = run_workload(share_groups[0].node("n1"), "share_round_trip", wanted, task_id)
+        assert last_status(messages) == {"totalUniqueSent": 300, "totalReceived": 300}
+
+
+def test_a_share_group_refuses_single_partitions(share_groups: Cluster) -> None:
+    wanted = spec("ShareConsumeBenchSpec", maxMessages=1, activeTopics=["shared:0"])
+    messages = run_workload(share_groups[0].node("n1"), "share_consume_bench", wanted)
+    assert "whole topics" in messages[-1]["error"]

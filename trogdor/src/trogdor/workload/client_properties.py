@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Kind = Literal["producer", "consumer", "admin"]
+Kind = Literal["producer", "consumer", "share", "admin"]
 Properties = dict[str, str | int | float | bool]
 
 IGNORE = "ignoreUnknownConf"
@@ -60,6 +60,10 @@ SAME = {
         allow.auto.create.topics auto.commit.interval.ms auto.offset.reset check.crcs enable.auto.commit
         fetch.max.bytes fetch.min.bytes group.id group.instance.id group.protocol group.remote.assignor
         heartbeat.interval.ms isolation.level max.partition.fetch.bytes max.poll.interval.ms session.timeout.ms
+    """,
+    "share": """
+        check.crcs fetch.max.bytes fetch.min.bytes group.id max.partition.fetch.bytes max.poll.interval.ms
+        max.poll.records
     """,
 }
 
@@ -165,6 +169,12 @@ RULES: dict[str, dict[str, Rule]] = {
              "CooperativeStickyAssignor": "cooperative-sticky"},
         ),
     },
+    "share": {
+        "fetch.max.wait.ms": _renamed("fetch.wait.max.ms"),
+        "key.deserializer": _only("ByteArrayDeserializer"),
+        "share.acknowledgement.mode": _only("implicit"),
+        "value.deserializer": _only("ByteArrayDeserializer"),
+    },
     "admin": {"retries": _only("2147483647")},
 }  # fmt: skip
 
@@ -177,11 +187,12 @@ DEFAULTS: dict[Kind, Properties] = {
         "socket.nagle.disable": True,
     },
     "consumer": {"isolation.level": "read_uncommitted", "check.crcs": True, "socket.nagle.disable": True},
+    "share": {"check.crcs": True, "socket.nagle.disable": True},
     "admin": {},
 }
 """Where librdkafka's defaults differ from the Java clients' in what can be seen from outside."""
 
-OURS = {"producer": "max.block.ms", "consumer": "max.poll.records", "admin": ""}
+OURS = {"producer": "max.block.ms", "consumer": "max.poll.records", "share": "", "admin": ""}
 
 
 def client_conf(kind: Kind, base: Mapping[str, str], *confs: Mapping[str, str]) -> ClientConf:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
@@ -10,7 +10,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from trogdor.spec.generators import PartitionsSpec
 from trogdor.workload.channel import Channel
-from trogdor.workload.client_properties import ClientConf, Kind, client_conf
+from trogdor.workload.client_properties import ClientConf, Kind, Properties, client_conf
 from trogdor.workload.topics import DEFAULT_REPLICATION, partition_numbers
 
 CREATE_TOPICS_TIMEOUT_S = 180
@@ -45,7 +45,8 @@ def conf_of(kind: Kind, channel: Channel, base: Mapping[str, str], *confs: Mappi
     return conf
 
 
-def _made(make: Callable[..., Client], conf: ClientConf, channel: Channel) -> Client:
+def made(make: Callable[[dict[str, Any]], Client], properties: Properties, channel: Channel) -> Client:
+    """A client that tells each kind of error once, in the log. Raises WorkloadError when librdkafka refuses a value."""
     said: set[str] = set()
 
     def on_error(error: KafkaError) -> None:
@@ -54,24 +55,24 @@ def _made(make: Callable[..., Client], conf: ClientConf, channel: Channel) -> Cl
             channel.log(f"{error.name()}: {error.str()}")
 
     try:
-        return make({"log_level": LOG_LEVEL, **conf.properties, "error_cb": on_error})
+        return make({"log_level": LOG_LEVEL, **properties, "error_cb": on_error})
     except KafkaException as failure:
         raise WorkloadError(reason(failure)) from None
 
 
 def producer(conf: ClientConf, channel: Channel) -> Producer:
     """A producer. Raises WorkloadError when librdkafka refuses a value."""
-    return _made(Producer, conf, channel)
+    return made(Producer, conf.properties, channel)
 
 
 def consumer(conf: ClientConf, channel: Channel) -> Consumer:
     """A consumer. Raises WorkloadError when librdkafka refuses a value."""
-    return _made(Consumer, conf, channel)
+    return made(Consumer, conf.properties, channel)
 
 
 def admin(conf: ClientConf, channel: Channel) -> AdminClient:
     """An admin client. Raises WorkloadError when librdkafka refuses a value."""
-    return _made(AdminClient, conf, channel)
+    return made(AdminClient, conf.properties, channel)
 
 
 def create_topics(

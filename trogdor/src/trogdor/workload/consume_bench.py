@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from trogdor.spec.generators import TimestampProcessor
-from trogdor.spec.workload import ConsumeBenchSpec
+from trogdor.spec.workload import ConsumeBenchSpec, ShareConsumeBenchSpec
 from trogdor.workload.channel import Channel, run
 from trogdor.workload.clients import WorkloadError, conf_of, consumer, reason, topic_partitions
 from trogdor.workload.histogram import Histogram, float32
@@ -60,7 +60,12 @@ class Consuming:
     """One consumer under way."""
 
     def __init__(
-        self, client: Consumer, client_id: str, spec: ConsumeBenchSpec, at_once: int, channel: Channel
+        self,
+        client: Any,
+        client_id: str,
+        spec: ConsumeBenchSpec | ShareConsumeBenchSpec,
+        at_once: int,
+        channel: Channel,
     ) -> None:
         self.client, self.client_id = client, client_id
         self._spec, self._channel, self._at_once = spec, channel, at_once
@@ -110,60 +115,27 @@ class Consuming:
         first = self.client.poll(POLL_S)
         if first is None:
             return []
-        messages = [first, *(self.client.consume(most - 1, 0) if most > 1 else ())]
-        if any(map(Message.error, messages)):
-            self._log([message for message in messages if message.error() is not None])
-            messages = [message for message in messages if message.error() is None]
+        messages = self._sound([first, *(self.client.consume(most - 1, 0) if most > 1 else ())])
         self._assigned = [f"{part.topic}-{part.partition}" for part in self.client.assignment()]
         return messages
 
-    def _log(self, failures: list[Message]) -> None:
-        for failure in failures:
+    def _sound(self, messages: list[Message]) -> list[Message]:
+        """The messages among those polled; the first errors are logged."""
+        if not any(map(Message.error, messages)):
+            return messages
+        for failure in (message for message in messages if message.error() is not None):
             self._errors += 1
             if self._errors <= 10:
                 self._channel.log(f"{self.client_id}: {failure.error()}")
+        return [message for message in messages if message.error() is None]
 
 
 class ConsumeBench:
     """One ConsumeBench under way: its consumers, each in a thread."""
 
-    def __init__(self, spec: ConsumeBenchSpec, channel: Channel) -> None:
-        self._spec, self._channel = spec, channel
-        self._processor = Processor(spec.record_processor) if spec.record_processor is not None else None
+    def __init__(self, consuming: Sequence[Consuming], processor: Processor | None, channel: Channel) -> None:
+        self._consuming, self._processor, self._channel = consuming, processor, channel
         self._failures: list[str] = []
-        wanted = subscriptions(spec.active_topics)
-        named = any(wanted.values())
-        if named and spec.consumer_group and spec.threads_per_worker > 1:
-            raise WorkloadError(SAME_GROUP)
-        self._consuming = [self._make(index) for index in range(spec.threads_per_worker)]
-        if not self._consuming:
-            return
-        assigned = self._assignment(wanted) if named else []
-        for consuming in self._consuming:
-            if named:
-                consuming.client.assign(assigned)
-            else:
-                consuming.client.subscribe(list(wanted))
-
-    def _make(self, index: int) -> Consuming:
-        client_id = f"consumer.{self._channel.task_id}-{index}"
-        base = {
-            "bootstrap.servers": self._spec.bootstrap_servers,
-            "client.id": client_id,
-            "group.id": self._spec.consumer_group or f"consume-bench-{uuid.uuid4()}",
-            "auto.offset.reset": "earliest",
-            "max.poll.interval.ms": str(MAX_POLL_INTERVAL_MS),
-        }
-        conf = conf_of("consumer", self._channel, base, self._spec.common_client_conf, self._spec.consumer_conf)
-        return Consuming(consumer(conf, self._channel), client_id, self._spec, conf.max_poll_records, self._channel)
-
-    def _assignment(self, wanted: dict[str, list[int]]) -> list[TopicPartition]:
-        client = self._consuming[0].client
-        return [
-            TopicPartition(topic, number)
-            for topic, numbers in wanted.items()
-            for number in numbers or topic_partitions(client, topic)
-        ]
 
     def status(self) -> dict[str, Any]:
         """Client id → its status."""
@@ -188,9 +160,47 @@ class ConsumeBench:
             self._channel.stop.set()
 
 
+def consumers(spec: ConsumeBenchSpec, channel: Channel) -> list[Consuming]:
+    """A consumer for each thread, with its topics or partitions. Raises WorkloadError."""
+    wanted = subscriptions(spec.active_topics)
+    named = any(wanted.values())
+    if named and spec.consumer_group and spec.threads_per_worker > 1:
+        raise WorkloadError(SAME_GROUP)
+    made = [_make(spec, index, channel) for index in range(spec.threads_per_worker)]
+    assigned = _assignment(made[0].client, wanted) if named and made else []
+    for consuming in made:
+        if named:
+            consuming.client.assign(assigned)
+        else:
+            consuming.client.subscribe(list(wanted))
+    return made
+
+
+def _make(spec: ConsumeBenchSpec, index: int, channel: Channel) -> Consuming:
+    client_id = f"consumer.{channel.task_id}-{index}"
+    base = {
+        "bootstrap.servers": spec.bootstrap_servers,
+        "client.id": client_id,
+        "group.id": spec.consumer_group or f"consume-bench-{uuid.uuid4()}",
+        "auto.offset.reset": "earliest",
+        "max.poll.interval.ms": str(MAX_POLL_INTERVAL_MS),
+    }
+    conf = conf_of("consumer", channel, base, spec.common_client_conf, spec.consumer_conf)
+    return Consuming(consumer(conf, channel), client_id, spec, conf.max_poll_records, channel)
+
+
+def _assignment(client: Consumer, wanted: dict[str, list[int]]) -> list[TopicPartition]:
+    return [
+        TopicPartition(topic, number)
+        for topic, numbers in wanted.items()
+        for number in numbers or topic_partitions(client, topic)
+    ]
+
+
 def consume_bench(spec: ConsumeBenchSpec, channel: Channel) -> None:
     """Runs a ConsumeBench until every consumer has its messages or it is stopped. Raises WorkloadError."""
-    bench = ConsumeBench(spec, channel)
+    processor = Processor(spec.record_processor) if spec.record_processor is not None else None
+    bench = ConsumeBench(consumers(spec, channel), processor, channel)
     with channel.reporting(bench.status):
         bench.consume_all()
 

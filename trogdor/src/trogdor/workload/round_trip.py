@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from trogdor.spec.workload import RoundTripWorkloadSpec
 from trogdor.workload.channel import Channel, run
+from trogdor.workload.client_properties import ClientConf
 from trogdor.workload.clients import WorkloadError, conf_of, consumer, create_topics, producer, reason
 from trogdor.workload.pacing import Pace, per_second
 from trogdor.workload.payloads import generator
@@ -98,14 +99,24 @@ class RoundTrip:
                 spec.common_client_conf, spec.producer_conf,
             ), channel,
         )  # fmt: skip
-        consumer_base = {
-            **base, "client.id": f"consumer.{task_id}", "group.id": f"round-trip-consumer-group-{task_id}",
-            "auto.offset.reset": "earliest", "max.poll.interval.ms": "100000",
-        }  # fmt: skip
-        conf = conf_of("consumer", channel, consumer_base, spec.common_client_conf, spec.consumer_conf)
-        self._at_once = conf.max_poll_records
-        self._consumer = consumer(conf, channel)
+        self._conf = self._consumer_conf({**base, "client.id": f"consumer.{task_id}"})
+        self._consumer: Any = None
         self._pace = Pace(per_second(spec.target_messages_per_sec), self._serve, channel.stop.is_set)
+
+    def _consumer_conf(self, base: dict[str, str]) -> ClientConf:
+        base["group.id"] = f"round-trip-consumer-group-{self._channel.task_id}"
+        base |= {"auto.offset.reset": "earliest", "max.poll.interval.ms": "100000"}
+        return conf_of("consumer", self._channel, base, self._spec.common_client_conf, self._spec.consumer_conf)
+
+    def _open(self) -> Any:
+        """A consumer to which only what is sent from now on comes."""
+        client = consumer(self._conf, self._channel)
+        client.assign(_ends(client, self._partitions, self._channel))
+        return client
+
+    def _poll(self) -> Sequence[Message]:
+        first = self._consumer.poll(POLL_S)
+        return [] if first is None else [first, *self._consumer.consume(self._conf.max_poll_records, 0)]
 
     def status(self) -> dict[str, Any]:
         """Upstream's RoundTripWorker.StatusData."""
@@ -113,7 +124,7 @@ class RoundTrip:
 
     def run(self) -> None:
         """Until every message has been acknowledged and has come back, or the workload is stopped."""
-        self._consumer.assign(_ends(self._consumer, self._partitions, self._channel))
+        self._consumer = self._open()
         consuming = threading.Thread(target=self._consume, name="consuming")
         consuming.start()
         try:
@@ -180,10 +191,8 @@ class RoundTrip:
         logged = time.monotonic()
         try:
             while not self._channel.stop.is_set():
-                first = self._consumer.poll(POLL_S)
-                if first is not None:
-                    rest = self._consumer.consume(self._at_once, 0)
-                    self._outstanding.receive(_keys([first, *rest]))
+                if messages := self._poll():
+                    self._outstanding.receive(_keys(messages))
                 if time.monotonic() - logged > LOG_INTERVAL_S:
                     logged = time.monotonic()
                     waiting = self._outstanding.sent - self._outstanding.received
@@ -215,8 +224,8 @@ def _ends(client: Consumer, partitions: list[tuple[str, int]], channel: Channel)
     return ends
 
 
-def round_trip(spec: RoundTripWorkloadSpec, channel: Channel) -> None:
-    """Runs a RoundTrip until every message has come back or it is stopped. Raises WorkloadError."""
+def prepared(spec: RoundTripWorkloadSpec, channel: Channel) -> list[tuple[str, int]]:
+    """The partitions of the topics, which are there when this returns. Raises WorkloadError."""
     if spec.target_messages_per_sec <= 0:
         raise WorkloadError("Can't have targetMessagesPerSec <= 0.")
     active = materialize(spec.active_topics)
@@ -224,7 +233,12 @@ def round_trip(spec: RoundTripWorkloadSpec, channel: Channel) -> None:
     if not partitions:
         raise WorkloadError("You must specify at least one active topic.")
     create_topics(active, spec.bootstrap_servers, spec.common_client_conf, spec.admin_client_conf, channel)
-    trip = RoundTrip(spec, partitions, channel)
+    return partitions
+
+
+def round_trip(spec: RoundTripWorkloadSpec, channel: Channel) -> None:
+    """Runs a RoundTrip until every message has come back or it is stopped. Raises WorkloadError."""
+    trip = RoundTrip(spec, prepared(spec, channel), channel)
     with channel.reporting(trip.status):
         trip.run()
 

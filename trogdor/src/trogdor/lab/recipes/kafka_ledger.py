@@ -5,7 +5,8 @@
         …
     lost = ledger.lost()
 
-Messages are numbered and written with acks=all; each number is noted once it is acknowledged. The writer and the reader are processes of the node (``python -m trogdor.lab.recipes.kafka_ledger``): their network is the node's.
+Messages are numbered and written with acks=all; each number is noted once it is acknowledged. The writer and the reader
+are processes of the node (``python -m trogdor.lab.recipes.kafka_ledger``): their network is the node's.
 """
 
 from __future__ import annotations
