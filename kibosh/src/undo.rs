@@ -37,6 +37,8 @@ struct State {
     limit: u64,
     /// There was more to keep than the limit, so nothing can be undone.
     full: bool,
+    /// How many rollbacks are promised: meanwhile there is no limit.
+    seals: u32,
     hidden_names: u64,
 }
 
@@ -102,7 +104,7 @@ impl Undo {
         }
         let size = sys::stat(node.fd())?.st_size as u64;
         let file = sys::reopen(node.fd(), libc::O_RDONLY)?;
-        let mut added = 0;
+        let (mut added, limit) = (0, state.limit_now());
         let old = state.files.entry(node.id).or_insert_with(|| OldFile::new(node, size));
         let end = offset.saturating_add(length).min(old.size).min(size);
         for block in offset / BLOCK..end.div_ceil(BLOCK) {
@@ -112,7 +114,7 @@ impl Undo {
                 content.truncate(found);
                 added += BLOCK;
                 place.insert(content);
-                if state.bytes + added > state.limit {
+                if state.bytes + added > limit {
                     break;
                 }
             }
@@ -232,12 +234,24 @@ impl Undo {
         }
     }
 
-    /// Undoes what is not durable, for the files and directories that `loses` names.
-    pub fn roll_back(&self, loses: impl Fn(&Node) -> bool) -> Sys<RolledBack> {
+    /// Promises that what is kept can be undone. ENOSPC if there was more than could be kept.
+    pub fn seal(&self) -> Sys<Sealed<'_>> {
         let mut state = self.state();
         if state.full {
             return Err(Errno(libc::ENOSPC));
         }
+        state.seals += 1;
+        Ok(Sealed(self))
+    }
+}
+
+/// The promise of a rollback.
+pub struct Sealed<'a>(&'a Undo);
+
+impl Sealed<'_> {
+    /// Undoes what is not durable, for the files and directories that `loses` names.
+    pub fn roll_back(self, loses: impl Fn(&Node) -> bool) -> RolledBack {
+        let mut state = self.0.state();
         let (files, names) = (std::mem::take(&mut state.files), std::mem::take(&mut state.names));
         state.bytes = 0;
         drop(state);
@@ -256,18 +270,28 @@ impl Undo {
             }
             done.files.push(old.node);
         }
-        Ok(done)
+        done
+    }
+}
+
+impl Drop for Sealed<'_> {
+    fn drop(&mut self) {
+        self.0.state().seals -= 1;
     }
 }
 
 impl State {
     fn charge(&mut self, bytes: u64) {
         self.bytes += bytes;
-        if self.bytes > self.limit {
+        if self.bytes > self.limit_now() {
             log::error!("more than {} bytes are not synced: they can no longer be lost", self.limit);
             self.full = true;
             self.files.clear();
         }
+    }
+
+    fn limit_now(&self) -> u64 {
+        if self.seals > 0 { u64::MAX } else { self.limit }
     }
 
     fn take_unless_stuck(&mut self, id: u64) -> Option<OldFile> {

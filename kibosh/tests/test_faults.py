@@ -316,7 +316,27 @@ def test_fsync_fails_once_for_each_file(warm: Warm) -> None:
     os.close(other)
 
 
+def with_file(act: Callable[[int], object]) -> Callable[[Path], object]:
+    """Does it with `file` of the directory that is given, open."""
+
+    def done(base: Path) -> None:
+        file = os.open(base / "file", os.O_RDWR)
+        try:
+            act(file)
+        finally:
+            os.close(file)
+
+    return done
+
+
+#: How each operation is asked for, in a directory that has something for it.
 OPERATIONS: dict[str, Callable[[Path], object]] = {
+    "read": with_file(lambda file: os.pread(file, 1, 0)),
+    "write": with_file(lambda file: os.pwrite(file, b"x", 0)),
+    "fsync": with_file(os.fsync),
+    "fallocate": with_file(lambda file: os.posix_fallocate(file, 0, PAGE)),
+    "lseek": with_file(lambda file: os.lseek(file, 0, os.SEEK_DATA)),
+    "close": with_file(os.fstat),
     "open": lambda base: os.open(base / "file", os.O_RDONLY),
     "create": lambda base: os.open(base / "new", os.O_CREAT | os.O_WRONLY),
     "rename": lambda base: os.rename(base / "file", base / "moved"),

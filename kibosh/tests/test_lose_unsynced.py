@@ -27,6 +27,15 @@ def write(path: Path, data: bytes, *, sync: bool = False, offset: int = 0) -> No
     os.close(file)
 
 
+def read_unless_lost(path: Path) -> bytes | None:
+    """None if it was open at the very moment of a loss."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        assert error.errno == errno.EIO
+        return None
+
+
 def sync_directory(path: Path) -> None:
     directory = os.open(path, os.O_RDONLY)
     os.fsync(directory)
@@ -137,13 +146,46 @@ def test_more_than_can_be_kept_is_an_error(fs: kibosh.Mount) -> None:
         fs.lose_unsynced()
 
 
+def test_faults_and_a_loss_in_one_document_are_done_whole_or_not_at_all(any_fs: kibosh.Mount) -> None:
+    path = any_fs.mountpoint / "file"
+    write(path, b"0" * 1_000_000)
+    held = os.open(path, os.O_RDWR)
+    too_little = kibosh.LoseUnsynced(max_bytes=65536)
+
+    def set_and_lose(*faults: kibosh.Fault) -> None:
+        any_fs.write({"faults": [fault.to_json() for fault in faults], "loseUnsynced": True})
+
+    def refused(why: str, *faults: kibosh.Fault) -> None:
+        before = (any_fs.read(), any_fs.stats()["generation"], path.read_bytes())
+        with pytest.raises(kibosh.Refused, match=why):
+            set_and_lose(*faults)
+        assert (any_fs.read(), any_fs.stats()["generation"], path.read_bytes()) == before
+        assert os.pread(held, 1, 0) == before[2][:1], "whoever has it open can go on"
+
+    refused("no lose_unsynced fault", kibosh.Unreadable(code=5))
+    any_fs.set([too_little])
+    write(path, b"1" * 1_000_000)
+    refused("maxBytes", too_little, kibosh.Unreadable(code=5))
+    refused("no lose_unsynced fault", kibosh.Unreadable(code=5))
+    any_fs.set([])
+    any_fs.set([kibosh.LoseUnsynced()])
+    write(path, b"2" * 1_000_000)
+    set_and_lose(kibosh.LoseUnsynced(), kibosh.Unwritable(code=5))
+    assert path.read_bytes() == b"1" * 1_000_000
+    with fails_with(errno.EIO):
+        os.pread(held, 1, 0)
+    os.close(held)
+    with fails_with(errno.EIO):
+        write(path, b"3")
+
+
 def test_the_moment_can_be_an_instant(fs: kibosh.Mount) -> None:
     write(fs.mountpoint / "file", b"old")
     at = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000 + 400
     fs.set([kibosh.LoseUnsynced(at_boottime_ms=at)])
     write(fs.mountpoint / "file", b"new")
     deadline = time.monotonic() + 30
-    while (fs.mountpoint / "file").read_bytes() != b"old":
+    while read_unless_lost(fs.mountpoint / "file") != b"old":
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -20,7 +20,8 @@ const OF_CLOSED_FILES: Operations =
     Operations::of(&[Operation::Lookup, Operation::Getattr, Operation::Readlink, Operation::Readdir]);
 
 impl Fs {
-    /// Carries out a document; the new generation. When this returns, it is in force.
+    /// Carries out a document; the new generation. When this returns, it is in force. If it is refused,
+    /// nothing has changed: whatever can fail comes first.
     ///
     /// Waits for the kernel to write back, so it must not run on the thread that reads requests.
     pub(super) fn change_faults(&self, document: Document) -> Result<u64, Refused> {
@@ -28,13 +29,13 @@ impl Fs {
         let old = self.engine.set();
         let lose = document.lose_unsynced;
         let new = old.changed(document, &self.engine)?;
+        let sealed = lose.then(|| self.seal_unsynced(&new)).transpose();
+        let sealed = sealed.map_err(|errno| Refused::NothingLost(errno.0))?;
         let generation = new.generation;
         self.replace(&old, new);
+        let names = sealed.map(|sealed| self.lose(sealed));
         drop(changing);
-        if lose {
-            let names = self.lose_unsynced().map_err(|errno| Refused::NothingLost(errno.0))?;
-            self.forget_names(&names);
-        }
+        self.forget_names(&names.unwrap_or_default());
         Ok(generation)
     }
 

@@ -3,6 +3,8 @@
 //! They are decided once for each system call: at the gate where there is one (see `gate`), else as
 //! their data passes.
 
+use std::time::Duration;
+
 use crate::abi::{self, InHeader};
 use crate::fault::{Operation, Operations};
 use crate::gate::{self, Access};
@@ -106,13 +108,14 @@ impl Fs {
             Access::Write(_) if file.writable() => return PROCEED,
             _ => {}
         }
-        // What a mapping or a splice has read must be asked for again at its next use.
-        self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id, 0));
         node.writes().hide();
-        match self.decide(head, Operation::Read, Some(node), Some(span), 0, &faults) {
-            Some(fired) => self.carry_out(fired, head),
-            None => PROCEED,
-        }
+        let fired = self.decide(head, Operation::Read, Some(node), Some(span), 0, &faults);
+        let verdict = fired.map_or(PROCEED, |fired| self.carry_out(fired, head));
+        // What a mapping or a splice has read must be asked for again at its next use; but not while it
+        // is held back, or the mapping would find its page gone and ask anew.
+        let held = if let Verdict::Hold(delay, _) = verdict { delay } else { Duration::ZERO };
+        self.timer.wake_after(held + SHOW_AFTER, Wakeup::ShowWrites(node.id, 0));
+        verdict
     }
 
     pub(super) fn at_write(&self, head: &InHeader, file: &File, span: (u64, u64)) -> Verdict {

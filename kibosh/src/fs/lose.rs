@@ -9,7 +9,7 @@ use crate::fault::{self, Effect, Fault, FaultSet};
 use crate::nodes::Node;
 use crate::sys::{self, Errno, Sys};
 use crate::timer::Wakeup;
-use crate::undo;
+use crate::undo::{self, Sealed};
 
 use super::Fs;
 use super::handles::Handle;
@@ -113,18 +113,27 @@ impl Fs {
         }
     }
 
+    /// Loses what is not synced now. As [`Fs::lose`]; nothing is lost if this fails.
+    pub(super) fn lose_unsynced(&self) -> Sys<Vec<Name>> {
+        self.seal_unsynced(&self.engine.set()).map(|sealed| self.lose(sealed))
+    }
+
+    /// Promises that what is not synced can be lost while these faults are in force.
+    pub(super) fn seal_unsynced(&self, set: &FaultSet) -> Sys<Sealed<'_>> {
+        if !set.faults.iter().any(loses) {
+            log::error!("nothing to lose: no lose_unsynced fault is in force");
+            return Err(Errno(libc::ENODATA));
+        }
+        self.undo.seal().inspect_err(|_| log::error!("too much was not synced: nothing was lost"))
+    }
+
     /// The moment: what is not synced is gone, and whoever has a file open gets EIO from it. The names
     /// returned are still to be forgotten by the kernel, see [`Fs::forget_names`].
     ///
     /// Waits for the kernel, so it must not run on the thread that reads requests.
-    pub(super) fn lose_unsynced(&self) -> Sys<Vec<Name>> {
-        if !self.keeping.load(Ordering::Acquire) {
-            log::error!("nothing to lose: no lose_unsynced fault is in force");
-            return Err(Errno(libc::ENODATA));
-        }
+    pub(super) fn lose(&self, sealed: Sealed) -> Vec<Name> {
         let in_use = self.take_away_open_files();
-        let done = self.undo.roll_back(|node| self.loses_its_writes(node));
-        let done = done.inspect_err(|_| log::error!("too much was not synced: nothing was lost"))?;
+        let done = sealed.roll_back(|node| self.loses_its_writes(node));
         log::info!("lost the unsynced writes of {} files and {} names", done.files.len(), done.names.len());
         let mut names = done.names;
         for node in in_use.iter().chain(&done.files) {
@@ -132,7 +141,7 @@ impl Fs {
             self.channel.forget_attributes(node.id);
             names.extend(node.links());
         }
-        Ok(names)
+        names
     }
 
     /// Every use of a file that is open now is an error from now on. Those that lose their writes do
