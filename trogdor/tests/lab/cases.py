@@ -1,5 +1,7 @@
 """What was done to whom, what became of it, and the table of all that."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -61,7 +63,18 @@ def table(cases: Sequence[Case]) -> str:
             f"{strike:26}{len(mine):6}{len(ended):8}{ended.count(''):10}{middle(gone):>10}{most(gone):>7}"
             f"{middle(rest):>10}{most(rest):>7}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, *reasons(cases)])
+
+
+def reasons(cases: Iterable[Case]) -> list[str]:
+    """Why faults ended in an error, for each strike, the most frequent first."""
+    found = Counter(
+        (case.strike, fault, re.sub(r"[-\d.:TZ]+", "…", error))
+        for case in cases
+        for fault, error in case.errors.items()
+        if error
+    )
+    return [f"{times:4} {strike}, {fault}: {error}" for (strike, fault, error), times in found.most_common()]
 
 
 def middle(values: Sequence[float]) -> str:

@@ -12,16 +12,17 @@ from trogdor.lab import Lab
 AHEAD_MS = 1500
 LINKS = "trogdor.fault.CutLinksFaultSpec"
 KILL = "trogdor.fault.ProcessKillFaultSpec"
+LOSSY = "trogdor.fault.DegradedLinksFaultSpec"
 PAUSE = "trogdor.fault.ProcessPauseFaultSpec"
 REMOVE = "/var/lib/trogdor/remove"
 SABOTAGED = """
 import os, threading, time
-from trogdor.platform.linux import cut, kill, stop
+from trogdor.platform.linux import cut, kill, queue, stop
 def remove(apply, resource, bases, now_ns):
     while not os.path.exists("REMOVE"):
         time.sleep(0.01)
     apply(resource, [], bases, now_ns)
-for kind in (cut.Cut, kill.Kill, stop.Stop):
+for kind in (cut.Cut, kill.Kill, queue.PacketQueue, stop.Stop):
     def applied(self, claims, bases, now_ns, apply=kind.apply):
         if claims and os.path.exists("REMOVE"):
             return {}
@@ -39,13 +40,16 @@ FAULTS = {
     "udp": {"class": LINKS, "links": [{"from": "n2", "to": "n1", "protocol": "udp"}]},
     "all": {"class": LINKS, "links": [{"from": "n2", "to": "n1"}]},
     "new": {"class": LINKS, "links": [{"from": "n2", "to": "n1", "connections": "new"}]},
+    "icmp": {"class": LINKS, "links": [{"from": "n2", "to": "n1", "protocol": "icmp"}]},
+    "lost": {"class": LOSSY, "links": [{"from": "n2", "to": "n1", "lossPercent": 80}]},
+    "twice": {"class": LOSSY, "links": [{"from": "n2", "to": "n1", "duplicatePercent": 80}]},
     "kill": {"class": KILL, "nodeNames": ["n1"], "match": {"name": "sleep"}},
     "process": {"class": PAUSE, "nodeNames": ["n1"], "match": {"name": "sleep"}},
 }
 WHY = {
-    **dict.fromkeys(("tcp", "udp", "all", "new"), "the rule that cuts it is not there any more"),
+    **dict.fromkeys(("tcp", "udp", "all", "new", "icmp"), "the rule that cuts it is not there any more"),
     "process": "somebody let it go on",
-    "kill": "",
+    **dict.fromkeys(("kill", "lost", "twice"), ""),
 }
 """What the resource itself finds."""
 

@@ -6,7 +6,15 @@ from typing import Any
 from trogdor.claim.model import CannotInject, Net, Term
 from trogdor.claim.resource import Resource
 from trogdor.platform.base import Platform, Scene
-from trogdor.probe.expect import Expectation, LinkCut, LinkSlow, ProcessGone, ProcessStopped, ReadFails
+from trogdor.probe.expect import (
+    Expectation,
+    LinkCut,
+    LinkLossy,
+    LinkSlow,
+    ProcessGone,
+    ProcessStopped,
+    ReadFails,
+)
 from trogdor.spec import Spec, SpecError
 
 Json = Any
@@ -57,6 +65,10 @@ def _say(expected: Expectation) -> str:
             return f"no {protocol}{what}{ports} from {expected.source} arrive at {expected.target}"
         case LinkSlow():
             return f"packets from {expected.source} arrive at {expected.target} {expected.delay_ms:g} ms later"
+        case LinkLossy():
+            chances = ((expected.lost, "do not arrive"), (expected.twice, "arrive twice"))
+            what = " and ".join(f"{chance:.1%} {word}" for chance, word in chances if chance)
+            return f"of packets from {expected.source} to {expected.target} {what}"
         case ReadFails():
             return f"reading {expected.path} fails with errno {expected.code}"
         case ProcessGone():

@@ -17,16 +17,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock, Offsets
+from trogdor.probe import echo
 
 log = logging.getLogger(__name__)
 
-Mode = Literal["udp", "udp-new", "tcp"]
-"""``udp``: from port to port. ``udp-new``: from a new socket each. ``tcp``: by a new connection each."""
+Mode = Literal["udp", "udp-new", "tcp", "icmp"]
+"""``udp``: from port to port. ``udp-new``: from a new socket each. ``tcp``: by a new connection each. ``icmp``: the far
+end's kernel sends back what we sent it."""
 
-DENSE_S = {"udp": 0.005, "udp-new": 0.01, "tcp": 0.02}
+DENSE_S = {"udp": 0.005, "udp-new": 0.01, "tcp": 0.02, "icmp": 0.02}
 SPARSE_S = 0.25
 ASK_S = 0.01
 MAX_STREAMS = 256
@@ -101,6 +104,8 @@ class Beacons:
         self._secret = os.urandom(16)
         self._udp: dict[socket.AddressFamily, socket.socket] = {}
         self._tcp: list[socket.socket] = []
+        self._echoes: dict[socket.AddressFamily, socket.socket] = {}
+        """Raw sockets for ICMP, there once a stream wants it."""
         self._asked: dict[str, Stream] = {}
         self._sending: dict[str, _Sending] = {}
         self._place: AbstractContextManager[None] | Any = None
@@ -150,7 +155,7 @@ class Beacons:
     def close(self) -> None:
         """Stops to answer and to send."""
         loop = asyncio.get_running_loop()
-        for sock in (*self._udp.values(), *self._tcp):
+        for sock in (*self._udp.values(), *self._tcp, *self._echoes.values()):
             loop.remove_reader(sock)
         for sending in self._sending.values():
             if sending.timer:
@@ -159,9 +164,10 @@ class Beacons:
         self._close_sockets()
 
     def _close_sockets(self) -> None:
-        for sock in (*self._udp.values(), *self._tcp):
+        for sock in (*self._udp.values(), *self._tcp, *self._echoes.values()):
             sock.close()
         self._udp.clear()
+        self._echoes.clear()
         self._tcp.clear()
 
     # Asking.
@@ -175,13 +181,17 @@ class Beacons:
     def ask(self, stream: Stream) -> None:
         """Asks once; may be lost, and may be repeated."""
         now = stream.asked_ns = self._clock.boot_ns()
+        if stream.mode == "icmp":
+            self._send_echoes(stream)
+            return
         windows = [[(low - now) // NS_PER_MS, (high - now) // NS_PER_MS] for low, high in stream.dense if high > now]
         until = min((stream.end_ns - now) // NS_PER_MS, MAX_UNTIL_MS)
         self._say(stream, {"k": "ask", "m": stream.mode, "p": self.port, "d": windows[:MAX_WINDOWS], "u": until})
 
     def forget(self, stream: Stream) -> None:
         """Wants no more of these beacons."""
-        if self._asked.pop(stream.id, None) is not None:
+        self._end(stream.id)
+        if self._asked.pop(stream.id, None) is not None and stream.mode != "icmp":
             self._say(stream, {"k": "stop"})
 
     def _say(self, stream: Stream, message: dict[str, Any]) -> None:
@@ -198,6 +208,8 @@ class Beacons:
         """Takes in everything that has arrived already, whenever the event loop would have come to it."""
         for sock in self._udp.values():
             self._receive(sock)
+        for family, sock in self._echoes.items():
+            self._receive_echoes(family, sock)
         for sock in self._tcp:
             self._accept(sock)
 
@@ -211,6 +223,18 @@ class Beacons:
                 return
             with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError):
                 self._take(json.loads(packet), source, self._arrived_ns(ancillary))
+
+    def _receive_echoes(self, family: socket.AddressFamily, sock: socket.socket) -> None:
+        for _ in range(1000):
+            try:
+                packet, ancillary, _, _ = sock.recvmsg(MAX_PACKET, 64)
+            except OSError:
+                return
+            with suppress(ValueError, KeyError, TypeError, IndexError, OverflowError):
+                message = json.loads(echo.answered(family, packet))
+                stream = self._asked[str(message["id"])]
+                if stream.mode == "icmp":
+                    self._take_beacon(stream.id, Arrival(int(message["n"]), self._arrived_ns(ancillary)))
 
     def _arrived_ns(self, ancillary: Sequence[tuple[int, int, bytes]]) -> int:
         """When the kernel took the packet in: whenever we were scheduled after that."""
@@ -294,6 +318,28 @@ class Beacons:
         if sending.timer:
             sending.timer.cancel()
         self._send_on(stream_id)
+
+    def _send_echoes(self, stream: Stream) -> None:
+        """Sends what the far end's kernel is to send back, as often as a far end would send beacons."""
+        if stream.id not in self._sending:
+            family = socket.AF_INET6 if ":" in stream.address else socket.AF_INET
+            with suppress(OSError):  # no raw sockets here: no beacon comes
+                sock = self._echo_socket(family)
+                send = partial(echo.send, sock, family, stream.address)
+                self._sending[stream.id] = _Sending(send, "icmp", [], 0)
+        if (sending := self._sending.get(stream.id)) is not None:
+            sending.dense, sending.end_ns = stream.dense, stream.end_ns
+            if sending.timer:
+                sending.timer.cancel()
+            self._send_on(stream.id)
+
+    def _echo_socket(self, family: socket.AddressFamily) -> socket.socket:
+        if family not in self._echoes:
+            with self._entered():
+                sock = self._echoes[family] = echo.opened(family)
+            sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+            asyncio.get_running_loop().add_reader(sock, self._receive_echoes, family, sock)
+        return self._echoes[family]
 
     def _sender(self, mode: Mode, source: Any, probe_port: int) -> Callable[[bytes], None]:
         address, port = source[0], source[1]

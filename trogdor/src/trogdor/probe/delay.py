@@ -20,6 +20,8 @@ from trogdor.probe.sight import SEEN, Sight, not_seen, summed_up, unverified
 
 ENOUGH = 5
 """So many beacons tell: the least transit of a few is what the network adds, whatever delayed the others."""
+WINDOW_NS = 100 * NS_PER_MS
+"""In which beacons are sent that are judged when what was asked for is not so."""
 FALSE_ALARMS = 10
 """So many beacons in a row that come as fast as before mean that the fault is gone; fewer may have overtaken."""
 
@@ -46,8 +48,20 @@ class _Slow:
         """How much later than before the fastest of these came."""
         return min(arrival.transit_ns for arrival in arrivals) - (self.base_ns or 0)
 
+    def late_of(self, arrivals: Iterable[Arrival]) -> list[Arrival]:
+        """Those that the fault held back."""
+        return [arrival for arrival in arrivals if self.extra_ns([arrival]) >= self.half_ns]
+
+    def are_late(self, arrivals: Sequence[Arrival], enough: int) -> bool:
+        """Whether most of them were held back, and enough to tell."""
+        late = self.late_of(arrivals)
+        return len(late) >= enough and 2 * len(late) >= len(arrivals)
+
     def sent_after(self, instant_ns: int) -> list[Arrival]:
-        """What left the far end after an instant of our clock; the transit before the fault stands for the offset."""
+        """What left the far end after an instant of our clock; the transit before the fault stands for the offset.
+
+        Where that was long, on a busy machine, some may have left a little before.
+        """
         return [arrival for arrival in self.stream.arrivals if arrival.left_ns + (self.base_ns or 0) > instant_ns]
 
 
@@ -82,29 +96,41 @@ class DelayWatch:
         if not before:
             return unverified(f"{slow.name}: no beacon came before the fault")
         slow.base_ns = min(arrival.transit_ns for arrival in before)
-        latest_ns = round((slow.link.delay_ms + 2 * slow.link.jitter_ms) * NS_PER_MS) + LATEST_NS + NS_PER_S
-        deadline_ns = self._clock.boot_ns() + latest_ns
-        while len(slow.sent_after(fired_ns)) < ENOUGH and self._clock.boot_ns() < deadline_ns:
+        surely_ns = fired_ns + LATEST_NS
+        held_ns = round((slow.link.delay_ms + 2 * slow.link.jitter_ms) * NS_PER_MS)
+        enough_ns = surely_ns + WINDOW_NS + held_ns + LATEST_NS
+        while not slow.are_late(slow.sent_after(fired_ns), ENOUGH):
+            now_ns, surely = self._clock.boot_ns(), slow.sent_after(surely_ns)
+            if now_ns >= enough_ns + (0 if len(surely) >= ENOUGH else NS_PER_S):
+                return self._judge(slow, surely, fired_ns)
             await asyncio.sleep(ASK_S)
             self._beacons.drain()
-        return self._judge(slow, fired_ns)
+        return self._took(slow, fired_ns)
 
-    def _judge(self, slow: _Slow, fired_ns: int) -> Sight:
-        came = slow.sent_after(fired_ns)
+    def _judge(self, slow: _Slow, came: Sequence[Arrival], fired_ns: int) -> Sight:
+        """Of few beacons, or of what is not so, and only by those that surely met the fault."""
         if not came:
             return unverified(f"{slow.name}: no beacon came during the fault")
-        late = [arrival for arrival in came if slow.extra_ns([arrival]) >= slow.half_ns]
-        if len(late) * 2 < len(came):
-            extra_ms = slow.extra_ns(came) / NS_PER_MS
-            return not_seen(
-                f"{slow.name}: beacons came {extra_ms:.1f} ms later than before, not {slow.link.delay_ms:g}"
-            )
+        if slow.are_late(came, 1):
+            return self._took(slow, fired_ns)
+        extra_ms = slow.extra_ns(came) / NS_PER_MS
+        return not_seen(f"{slow.name}: beacons came {extra_ms:.1f} ms later than before, not {slow.link.delay_ms:g}")
+
+    def _took(self, slow: _Slow, fired_ns: int) -> Sight:
         self._holds.append(slow)
-        return Sight(SEEN, max(fired_ns, min(arrival.left_ns for arrival in late) + (slow.base_ns or 0)))
+        left_ns = min(arrival.left_ns for arrival in slow.late_of(slow.sent_after(fired_ns)))
+        return Sight(SEEN, max(fired_ns, left_ns + (slow.base_ns or 0)))
 
     def looked_back(self, fired_ns: int, undone_ns: int) -> Sight:
         """See Watch."""
-        return unverified("too short to be seen")
+        self._beacons.drain()
+        sights = [
+            self._took(slow, fired_ns)
+            if slow.base_ns is not None and slow.are_late(slow.sent_after(fired_ns), ENOUGH)
+            else unverified(f"{slow.name}: too short to be seen")
+            for slow in self._links
+        ]
+        return summed_up([*(unverified(why) for why in self._blind), *sights])
 
     async def broken(self) -> str:
         """See Watch."""

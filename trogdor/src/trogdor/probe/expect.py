@@ -58,6 +58,19 @@ class LinkSlow:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkLossy:
+    """Of the packets from ``source`` to ``target`` some do not arrive, or arrive twice; as chances, 0 to 1.
+
+    ``lost``: of a packet that follows one that arrived, so that it is one draw however long the runs of losses are.
+    """
+
+    source: str
+    target: str
+    lost: float
+    twice: float
+
+
+@dataclass(frozen=True, slots=True)
 class ReadFails:
     """Reading the file's first byte fails with the errno ``code``."""
 
@@ -65,4 +78,4 @@ class ReadFails:
     code: int
 
 
-Expectation = LinkCut | LinkSlow | ProcessGone | ProcessStopped | ReadFails
+Expectation = LinkCut | LinkLossy | LinkSlow | ProcessGone | ProcessStopped | ReadFails

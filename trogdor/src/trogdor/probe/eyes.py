@@ -7,9 +7,18 @@ from contextlib import AbstractContextManager
 from trogdor.instant import Clock
 from trogdor.probe.beacons import Beacons
 from trogdor.probe.delay import watch_delays
-from trogdor.probe.expect import Expectation, LinkCut, LinkSlow, ProcessGone, ProcessStopped, ReadFails
+from trogdor.probe.expect import (
+    Expectation,
+    LinkCut,
+    LinkLossy,
+    LinkSlow,
+    ProcessGone,
+    ProcessStopped,
+    ReadFails,
+)
 from trogdor.probe.files import FileWatch
 from trogdor.probe.killed import KillWatch
+from trogdor.probe.lossy import watch_losses
 from trogdor.probe.network import Peers, watch_links
 from trogdor.probe.process import ProcessWatch
 from trogdor.probe.sight import SEEN, Sight, Watch, summed_up
@@ -59,6 +68,7 @@ class Eyes:
         cuts = [each for each in both.expect if isinstance(each, LinkCut)]
         reads = [each for each in both.expect if isinstance(each, ReadFails)]
         slow = [each for each in both.expect if isinstance(each, LinkSlow)]
+        lossy = [each for each in both.expect if isinstance(each, LinkLossy)]
         stops = [each for each in both.expect if isinstance(each, ProcessStopped)]
         kills = [each for each in both.expect if isinstance(each, ProcessGone)]
 
@@ -83,6 +93,10 @@ class Eyes:
         if slow:
             parts.append(
                 watch_delays(slow, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
+            )
+        if lossy:
+            parts.append(
+                watch_losses(lossy, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
             )
         if stops:
             parts.append(ProcessWatch(stops, self._clock, term_ns[1], another))

@@ -244,7 +244,7 @@ def _how(cut: LinkCut, node: str, peers: Peers) -> tuple[str, Mode | None]:
     if cut.source not in peers or not peers[cut.source][1] or not peers[cut.source][0]:
         return f"{name}: {cut.source} has no agent of ours to send beacons", None
     if cut.protocol == "icmp":
-        return f"{name}: icmp is not probed", None
+        return "", "icmp"
     if cut.protocol == "tcp" or (cut.protocol == "any" and cut.new_only):
         return "", "tcp"
     return "", "udp-new" if cut.new_only else "udp"

@@ -10,7 +10,7 @@ from trogdor.platform.base import Plan, Scene
 from trogdor.platform.linux import PLATFORM
 from trogdor.platform.linux.addresses import Addresses
 from trogdor.platform.linux.degraded import Roads, device_facts
-from trogdor.probe.expect import LinkSlow
+from trogdor.probe.expect import LinkCut, LinkLossy, LinkSlow
 from trogdor.spec import SpecError, parse
 from trogdor.spec.network import DegradedNetworkFaultSpec
 from trogdor.topology import topology_of
@@ -69,10 +69,34 @@ def test_a_rate_is_limited_where_the_link_leaves_for_each_address_of_the_other_e
         ("eth7", "10.0.0.2/32", 500),
         ("eth7", "fd00::2/128", 500),
     ]
-    assert (
-        planned.unverified
-        == "only delays and the loss of everything are probed: rates, other losses and damage are not"
-    )
+    assert planned.unverified == "rates are not probed"
+
+
+@pytest.mark.parametrize(
+    ("link", "lost", "twice"),
+    [
+        ({"lossPercent": 20}, 0.2, 0),
+        ({"lossPercent": 20, "burst": 4}, 0.2 / 4 / 0.8, 0),
+        ({"lossPercent": 20, "corruptPercent": 50, "protocol": "udp"}, 0.6, 0),
+        ({"duplicatePercent": 3}, 0, 0.03),
+    ],
+)
+def test_losses_damage_and_copies_are_expected_of_beacons(link: dict[str, Any], lost: float, twice: float) -> None:
+    (expected,) = links(slow(**link), "n2").expect
+    assert isinstance(expected, LinkLossy)
+    assert (expected.lost, expected.twice) == (pytest.approx(lost), pytest.approx(twice))
+
+
+def test_the_loss_of_everything_is_a_cut_of_any_protocol() -> None:
+    assert links(slow(lossPercent=100, protocol="icmp"), "n2").expect == [LinkCut("n1", "n2", "icmp")]
+
+
+def test_what_is_not_probed_beside_what_is_is_noted() -> None:
+    planned = links(slow(delayMs=50, reorderPercent=5), "n2")
+    assert (planned.unverified, planned.notes) == ("", ["not probed: n1 → n2: overtaking"])
+    tcp = {"class": "DegradedLinksFaultSpec", "links": [*slow(delayMs=50)["links"]]}
+    tcp["links"].append({"from": "n1", "to": "n2", "protocol": "tcp", "lossPercent": 5})
+    assert links(tcp, "n2").notes == ["not probed: n1 → n2: 5 % lost"]
 
 
 def test_the_probe_port_is_slowed_with_the_ports_that_were_named() -> None:
@@ -83,7 +107,7 @@ def test_the_probe_port_is_slowed_with_the_ports_that_were_named() -> None:
 def test_a_delay_from_an_end_without_an_agent_is_claimed_and_unverified() -> None:
     planned = links({"class": "DegradedLinksFaultSpec", "links": [{"from": "client", "to": "n2", "delayMs": 9}]}, "n2")
     assert len(planned.claims) == 1
-    assert planned.unverified == "delays are probed over UDP between two agents of ours"
+    assert planned.unverified == "delays, losses and damage are probed over UDP between two agents of ours"
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,6 @@ async def test_a_baseline_with_gaps_asks_for_a_longer_silence() -> None:
     [
         (LinkCut("n1", "n2"), "seen only where it arrives"),
         (LinkCut("10.9.9.9", "n1"), "10.9.9.9 has no agent of ours to send beacons"),
-        (LinkCut("n2", "n1", "icmp"), "icmp is not probed"),
     ],
 )
 async def test_what_cannot_be_probed_is_unverified_and_why(cut: LinkCut, why: str) -> None:

@@ -172,16 +172,17 @@ def _check_told_apart(link: Link, scene: Scene, facts: Addresses) -> None:
 def _expected(link: Link, scene: Scene) -> Iterator[LinkCut]:
     """What this node's agent should not hear any more: other agents, where its probe's port is cut with the rest."""
     here = scene.node.name
-    if link.protocol == "icmp" or (link.ports and here not in (scene.probe_ports or {})):
+    is_new = link.connections == "new"
+    if (link.protocol == "icmp" and is_new) or (link.ports and here not in (scene.probe_ports or {})):
         return
     if here in _nodes(link.to, scene.topology):
         for source in sorted(_nodes(link.from_, scene.topology) - {here}):
-            yield LinkCut(source, here, link.protocol, link.ports, link.connections == "new")
+            yield LinkCut(source, here, link.protocol, link.ports, is_new)
 
 
 def _why_unverified(links: Sequence[Link]) -> str:
     if any(link.protocol == "icmp" for link in links):
-        return "no probe sends ICMP"
+        return "an answer to an ICMP echo is never the first packet of its connection"
     if any(link.ports for link in links):
         return "no probe port to be cut beside the ports asked for"
     return "one end of the link has no agent of ours"
