@@ -4,6 +4,7 @@ Delays are long and compared with each other, so that a busy machine changes not
 """
 
 import socket
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.lab
 FAR = 2**62
 HELD_MS = 400
 DEADLINE_S = 60.0
+WHOLE = {"match": None, "rateKbit": 5000}
 
 
 def claim(kind: str, key: str, want: Any, number: int = 1, end_ns: int = FAR) -> Claim:
@@ -213,6 +215,24 @@ def test_a_limited_link_sends_no_more_than_its_rate_and_others_do(lab: Lab) -> N
         free = received_bytes(lab, "n1", "n3", 5007, 1.0)
     assert limited <= 2_000_000 / 8 * 1.25
     assert free > 4 * limited
+
+
+def test_a_rate_is_set_by_one_program_and_ends_without_one(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    qdisc, limited = Qdisc(Place.of_process(lab.nodes["n1"].pid or 0), "n1"), claim("qdisc", "eth0", WHOLE)
+    started = []
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        started.append(arguments[0])
+        return subprocess.CompletedProcess(arguments[0], 0, "", "")
+
+    with held(qdisc, limited):
+        monkeypatch.setattr(subprocess, "run", run)
+        assert qdisc.apply([], {"eth0": "default"}, 0) == {}
+        assert started == []
+        assert qdisc.apply([limited], {"eth0": "default"}, 0) == {}
+        assert [command[:2] for command in started] == [["tc", "-batch"]]
+        monkeypatch.undo()
+        assert qdisc.observe("eth0") == "default"
 
 
 def test_a_device_that_somebody_else_has_set_is_refused_and_left_alone(lab: Lab) -> None:

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trogdor.claim.model import CannotInject, Claim, Term
 from trogdor.claim.place import Place
 from trogdor.platform.linux import qdisc
 from trogdor.platform.linux.qdisc import Qdisc, commands_for, port_masks, tree_of
+
+LIMITED = Claim("1/0", "qdisc", "lo", {"match": None, "rateKbit": 5}, Term("t", 1, 0, 2**62))
 
 
 def device(rate: int) -> dict[str, Any]:
@@ -82,4 +85,10 @@ def test_a_tc_that_hangs_is_an_error_of_the_system(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(qdisc, "COMMAND_S", 0.1)
     with pytest.raises(OSError, match="tc has not ended within"):
-        Qdisc(Place.here(), "n1").apply((), {"eth0": "default"}, 0)
+        Qdisc(Place.here(), "n1").apply([LIMITED], {"lo": "default"}, 0)
+
+
+def test_a_missing_tc_is_said_before_anything_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(CannotInject, match="tc is missing: install iproute2"):
+        Qdisc(Place.here(), "n1").prepare([LIMITED])

@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 from trogdor.claim.journal import HELD
 from trogdor.claim.model import CannotInject, Claim, Json, Net, Trouble
 from trogdor.claim.resource import Resource
+from trogdor.platform.linux import rootqdisc
 
 HANDLE, NETEM = "7409:", 0x7410
 """Ours: of the root, and of the first netem below it."""
@@ -108,25 +110,26 @@ class Qdisc(Resource):
             except subprocess.TimeoutExpired:
                 raise OSError(f"tc has not ended within {COMMAND_S:g} s") from None
 
-    def _root(self, device: str) -> Mapping[str, Any] | None:
-        done = self._tc(["-j", "qdisc", "show", "dev", device])
-        if done.returncode:
-            return None
-        return next((entry for entry in json.loads(done.stdout or "[]") if entry.get("root")), {})
+    def _root(self, device: str) -> tuple[str, str] | None:
+        with self.place.entered():
+            return rootqdisc.read(device)
 
     def base(self, key: str) -> Json:
         """The kernel's default, which has handle 0: and comes back by itself: there is nothing to keep."""
         return "default"
 
     def prepare(self, claims: Sequence[Claim]) -> None:
-        """Raises CannotInject where the device is missing, or somebody else has set its root qdisc."""
+        """Raises CannotInject where tc or the device is missing, or somebody else has set its root qdisc."""
+        if shutil.which("tc") is None:
+            raise CannotInject("tc is missing: install iproute2")
         for device in sorted({claim.key for claim in claims}):
             root = self._root(device)
             if root is None:
                 raise CannotInject(f"there is no network device {device!r} here")
-            if root.get("handle", "0:") not in ("0:", HANDLE):
+            kind, handle = root
+            if handle not in ("0:", HANDLE):
                 raise CannotInject(
-                    f"device {device} has a root qdisc of its own ({root.get('kind')} {root.get('handle')}): "
+                    f"device {device} has a root qdisc of its own ({kind} {handle}): "
                     f"remove it first (tc qdisc del dev {device} root), it could not be put back exactly"
                 )
 
@@ -142,13 +145,16 @@ class Qdisc(Resource):
         root = self._root(device)
         if root is None:
             return Trouble("gone", f"device {device} is gone")
-        handle = root.get("handle", "0:")
+        kind, handle = root
         if handle not in ("0:", HANDLE):
-            return Trouble("changed", f"device {device}: somebody else has set its root qdisc to {root.get('kind')}")
-        lines = [f"qdisc del dev {device} root"] if handle == HANDLE else []
-        lines += commands_for(device, tree_of(wants)) if wants else []
-        done = self._tc(["-batch", "-"], "\n".join([*lines, ""])) if lines else None
-        return Trouble("failed", done.stderr.strip()) if done and done.returncode else None
+            return Trouble("changed", f"device {device}: somebody else has set its root qdisc to {kind}")
+        if handle == HANDLE:
+            with self.place.entered():
+                rootqdisc.remove(device)
+        if not wants:
+            return None
+        done = self._tc(["-batch", "-"], "\n".join([*commands_for(device, tree_of(wants)), ""]))
+        return Trouble("failed", done.stderr.strip()) if done.returncode else None
 
     @staticmethod
     def fold(base: Json, wants: Sequence[Json]) -> Json:
@@ -165,10 +171,11 @@ class Qdisc(Resource):
         root = self._root(key)
         if root is None:
             return None
-        if root.get("handle", "0:") == "0:":
+        kind, handle = root
+        if handle == "0:":
             return "default"
-        if root["handle"] != HANDLE:
-            return root.get("kind")
+        if handle != HANDLE:
+            return kind
         lines = self._tc(["class", "show", "dev", key]).stdout.splitlines()
         netem = self._tc(["qdisc", "show", "dev", key]).stdout.count("qdisc netem ")
         return {"rates": dict(_rate(line.split()) for line in lines), "netem": netem}
