@@ -3,23 +3,31 @@
     PYTHONPATH=trogdor/src:trogdor/tests python bench/lab_degraded.py
 
 Delays by the time that a TCP connection takes, against one without the fault: the median of 41 of each, taken in turns.
-Loss and copies by counting 2,000 packets of UDP. Rates by bytes that arrive in the second half of 4 s. `other peer` is
-by how much the same figure of a link that the fault does not name differs from that without a fault.
+Loss and copies by counting 2,000 packets of UDP. Rates as the device counts them, in bytes of frames, over the second
+half of 10 s: of datagrams of 1 KiB, sent as fast as they are taken and dated by the kernel as they arrive, and of a TCP
+connection. `other peer` is by how much the same figure of a link that the fault does not name differs from that
+without a fault.
 Aims: delay within 1 ms or 3 %, loss within 1 percentage point, rate within 8 %, other peers untouched.
 """
 
+import os
 import socket
+import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from statistics import median
 from typing import Any
 
 from trogdor.client import Client
 from trogdor.lab import Lab
 
-PACKETS, CONNECTS, RATE_S = 2000, 41, 4.0
+PACKETS, CONNECTS, RATE_S = 2000, 41, 10.0
+DATAGRAM = 1024
+PER_DATAGRAM, PER_SEGMENT = (1024 + 42) / 1024, 1514 / 1448
+"""Bytes on the wire for each that is sent: with the headers of UDP or TCP, IP and Ethernet."""
+SO_TIMESTAMPNS, SO_SNDBUFFORCE = 35, 32
 DELAYS_MS, LOSSES, RATES_KBIT = (1, 5, 20, 50, 100), (1, 5, 20), (500, 2000, 20_000)
 PORT = 5900
 
@@ -85,38 +93,64 @@ def arrived(lab: Lab, source: str) -> float:
             return 100 * came / PACKETS
 
 
-def sent_kbit(lab: Lab, target: str) -> float:
-    """What n2 gets through to a node, in kbit/s, in the second half of the time."""
+def datagrams_kbit(lab: Lab, target: str) -> float:
+    """The rate at which n2's frames reach a node, in kbit/s."""
+    with closing(lab.nodes[target].socket(socket.AF_INET, socket.SOCK_DGRAM)) as receiver:
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        receiver.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        receiver.bind((lab.nodes[target].address, 0))
+        receiver.settimeout(1.0)
+        sender = lab.nodes["n2"].socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sender.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, 1 << 20)  # the queue is full while we are not scheduled
+        sender.connect(receiver.getsockname())
+        return PER_DATAGRAM * per_second(sender, DATAGRAM, lambda: _dated(receiver)) * 8 / 1000
+
+
+def stream_kbit(lab: Lab, target: str) -> float:
+    """The same by TCP."""
     with closing(lab.nodes[target].socket()) as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind((lab.nodes[target].address, PORT + 1))
         server.listen()
         sender = lab.nodes["n2"].connect(lab.nodes[target].address, PORT + 1)
         receiver, _ = server.accept()
-    until = time.perf_counter() + RATE_S
-    pushing = threading.Thread(target=_push, args=(sender, until))
+    receiver.settimeout(5.0)
+    with closing(receiver):
+        return PER_SEGMENT * per_second(sender, 16384, lambda: (len(receiver.recv(1 << 20)), time.time())) * 8 / 1000
+
+
+def _dated(receiver: socket.socket) -> tuple[int, float]:
+    data, ancillary, *_ = receiver.recvmsg(2048, 64)
+    seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
+    return len(data), seconds + nanoseconds / 1e9
+
+
+def per_second(sender: socket.socket, size: int, receive: Callable[[], tuple[int, float]]) -> float:
+    """Bytes a second from the first arrival of the second half to the last.
+
+    The last one's are not counted: a limit makes the next one wait for what was sent before it.
+    """
+    until = time.time() + RATE_S
+    pushing = threading.Thread(target=_push, args=(sender, size, until))
     pushing.start()
-    total, counted_from = 0, until - RATE_S / 2
-    receiver.settimeout(RATE_S)  # a packet of 64 KiB takes a second at 500 kbit/s
-    with closing(receiver), closing(sender):
-        while (now := time.perf_counter()) < until:
-            data = receiver.recv(1 << 20)
-            total += len(data) if now > counted_from else 0
-        sender.shutdown(socket.SHUT_RDWR)
-        pushing.join()
-    return total * 8 / 1000 / (RATE_S / 2)
+    total, first, last, count = 0, 0.0, 0.0, 0
+    while last < until:
+        total += count if first else 0
+        count, last = receive()
+        if not first and last > until - RATE_S / 2:
+            first = last
+    pushing.join()
+    return total / (last - first)
 
 
-def _push(sender: socket.socket, until: float) -> None:
-    sender.settimeout(1.0)
-    try:
-        while time.perf_counter() < until:
-            sender.send(bytes(16384))
-    except OSError:
-        return
+def _push(sender: socket.socket, size: int, until: float) -> None:
+    sender.settimeout(2.0)
+    with closing(sender), suppress(OSError):
+        while time.time() < until + 2.0:  # the last to be counted arrives after the time
+            sender.send(bytes(size))
 
 
-UNITS = {"delay": "ms", "loss": "%", "copies": "%", "rate": "kbit/s"}
+UNITS = {"delay": "ms", "loss": "%", "copies": "%", "rate": "kbit/s", "rate TCP": "kbit/s"}
 
 
 def row(what: str, asked: float, seen: float, within: float, other: str) -> None:
@@ -142,17 +176,19 @@ def measure_counts(lab: Lab, client: Client) -> None:
 
 
 def measure_rates(lab: Lab, client: Client) -> None:
-    for asked in RATES_KBIT:
-        free = sent_kbit(lab, "n3")
-        with fault(client, f"rate-{asked}", rateKbit=asked):
-            named, other = sent_kbit(lab, "n1"), sent_kbit(lab, "n3")
-        row("rate", asked, named, 0.08 * asked, f"{100 * other / free - 100:+.0f} %")
+    for what, measured in (("rate", datagrams_kbit), ("rate TCP", stream_kbit)):
+        for asked in RATES_KBIT:
+            free = measured(lab, "n3")
+            with fault(client, f"{what}-{asked}".replace(" ", "-"), rateKbit=asked):
+                named, other = measured(lab, "n1"), measured(lab, "n3")
+            row(what, asked, named, 0.08 * asked, f"{100 * other / free - 100:+.0f} %")
 
 
 def main() -> None:
     with Lab(nodes=3) as lab:
         lab.start_daemons()
         with lab.client() as client:
+            print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
             print(f"{'':8}  {'asked':>15}  {'measured':>17}  {'within':>7}  {'is':4}  other peer")
             measure_delays(lab, client)
             measure_counts(lab, client)

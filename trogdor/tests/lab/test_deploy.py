@@ -15,7 +15,7 @@ import pytest
 
 from trogdor.deploy.wheels import Wheels, make
 from trogdor.ducktape import sshd
-from trogdor.lab import Lab
+from trogdor.lab import Lab, Node
 
 if os.geteuid() != 0 or not shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin"):
     pytest.skip("sshd in nodes needs root and openssh-server", allow_module_level=True)
@@ -177,6 +177,46 @@ def test_where_systemd_runs_the_daemon_is_its_unit(hosts: Hosts, wheels: Wheels)
         ]  # fmt: skip
     finally:
         shutil.rmtree(program.parent)
+
+
+def plain_user(node: Node, name: str, sudoers: str) -> None:
+    """A login that is not root's; it and what it may do are this node's alone, and go with it."""
+    home = node.path(sshd.HOME)
+    for file, text in (
+        ("/etc/passwd", f"{Path('/etc/passwd').read_text()}{name}:*:4711:4711::/:/bin/sh\n"),
+        ("/etc/sudoers", f"Defaults secure_path=/usr/sbin:/usr/bin:/sbin:/bin\n{sudoers}\n"),
+    ):
+        ours = home / Path(file).name
+        ours.write_text(text)
+        ours.chmod(0o440 if file == "/etc/sudoers" else 0o644)
+        node.exec(["mount", "--bind", f"{sshd.HOME}/{ours.name}", file], check=True)
+    home.chmod(0o755)
+    (home / "authorized_keys").chmod(0o644)  # sshd reads it as the one who logs in
+
+
+@pytest.mark.skipif(not shutil.which("sudo"), reason="no sudo here: apt-get install sudo")
+def test_a_login_that_is_not_roots_deploys_by_sudo(hosts: Hosts, wheels: Wheels) -> None:
+    node = hosts.lab.nodes["n2"]
+    where = ["--ssh", f"n2=operator@{node.address}"]
+    wanted = ["--wheels", str(wheels.directory)]
+    plain_user(node, "operator", "stranger ALL=(ALL) NOPASSWD: ALL")
+    before = traces(hosts, "n2")
+    for arguments, said in (([], "Permission denied"), (["--sudo"], "sudo: a password is required")):
+        refused = run(hosts, "deploy", *where, *wanted, *arguments)
+        assert (refused.returncode, said in refused.stderr) == (6, True), refused.stderr
+    assert traces(hosts, "n2") == before
+    node.path(f"{sshd.HOME}/sudoers").write_text("operator ALL=(ALL) NOPASSWD: ALL\n")
+    try:
+        made = run(hosts, "deploy", *where, *wanted, "--sudo")
+        assert made.returncode == 0, made.stderr
+        home = f"{PREFIX}/{wheels.version}"
+        owners = {node.exec(["stat", "-c", "%U", f"/proc/{each.pid}"]).stdout for each in node.processes()
+                  if home in each.command}  # fmt: skip
+        assert owners == {"root\n"}
+    finally:
+        gone = run(hosts, "undeploy", *where, "--sudo")
+    assert gone.returncode == 0, gone.stderr
+    assert traces(hosts, "n2") == before
 
 
 def test_what_cannot_be_deployed_changes_nothing_and_says_why(hosts: Hosts, wheels: Wheels) -> None:

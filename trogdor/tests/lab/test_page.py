@@ -83,6 +83,9 @@ def test_a_fault_is_created_by_the_form_seen_live_stopped_and_reported(page: Any
     page.get_by_role("button", name="Stop it").click()
     page.locator("#details-words").get_by_text("done").wait_for()
     assert lab.client().task("by-form")["state"] == "DONE"
+    told = page.locator("#details-nodes tbody tr")
+    assert [row.split("\t")[0] for row in told.all_inner_texts()] == ["n1", "n2", "n3"]
+    assert page.locator("#details-words").inner_text().endswith("stopped")
     page.screenshot(path=artefacts() / "page-details.png")
 
     page.get_by_role("link", name="Report").click()

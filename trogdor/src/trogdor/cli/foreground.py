@@ -114,7 +114,11 @@ class Run:
             raise Failure(code, f"{self.task_id}: " + "\n  ".join(lines))
 
     def _create(self, lease: "Lease | None") -> None:
+        from trogdor.spec.schedule import drawn_by_json
+
         self.created = True
+        if drawn_by := drawn_by_json(self.spec):
+            self.progress.say(f"schedule: {drawn_by}")
         self.client.create_task(self.task_id, self.spec, lease, check=False)
         name = str(self.spec["class"]).rpartition(".")[2]
         self.progress.say(f"{self.task_id}  {name}" + (f" on {' '.join(self.nodes)}" if self.nodes else ""))

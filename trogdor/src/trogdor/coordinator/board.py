@@ -17,7 +17,7 @@ from trogdor.timeline.svg import View, draw
 MOST_RATES = 24
 """Workloads drawn as lines at once."""
 MANY = 5000
-"""Bars from which on all of them are laid out together, and that is kept until one of them changes."""
+"""Bars in view from which on those of all tasks are laid out together, and that is kept until one of them changes."""
 
 
 class Beside(NamedTuple):
@@ -27,12 +27,21 @@ class Beside(NamedTuple):
     tracks: list[tuple[str, list[Sample]]]
 
 
+class Kept(NamedTuple):
+    """A task's bars, what they were made from, and the time that they take: for ever, while one of them goes on."""
+
+    shown: bytes
+    bars: tuple[Bar, ...]
+    first_ms: float
+    last_ms: float
+
+
 class Board:
     """Every task as bars, each made anew only when its task has changed."""
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
-        self._bars: dict[int, tuple[bytes, tuple[Bar, ...]]] = {}
+        self._kept: dict[int, Kept] = {}
         self._drawing = asyncio.Lock()
         self._version = 0
         self._layout: tuple[int, str, Layout] | None = None
@@ -40,31 +49,39 @@ class Board:
     def changed(self) -> list[tuple[int, str, bytes]]:
         """The tasks whose bars are out of date. Forgets those that are gone. On the event loop: quick."""
         current = {task.seq: task for task in _leaves(self._tasks.sorted())}
-        for gone in self._bars.keys() - current.keys():
-            del self._bars[gone]
+        for gone in self._kept.keys() - current.keys():
+            del self._kept[gone]
             self._version += 1
         shown = ((seq, task.id, task.shown()) for seq, task in current.items())
-        return [each for each in shown if self._bars.get(each[0], (b"",))[0] is not each[2]]
+        return [each for each in shown if (kept := self._kept.get(each[0])) is None or kept.shown is not each[2]]
 
-    async def bars(self) -> list[Bar]:
-        """The bars of all tasks, as they are now."""
+    async def update(self) -> None:
+        """Makes the bars of all tasks as they are now."""
         changed = self.changed()
         if changed:
             self._version += 1
-            self._bars.update(await asyncio.to_thread(self._made, changed))
-        return [bar for _, bars in self._bars.values() for bar in bars]
+            self._kept.update(await asyncio.to_thread(self._made, changed))
 
-    def _made(self, changed: list[tuple[int, str, bytes]]) -> dict[int, tuple[bytes, tuple[Bar, ...]]]:
+    def _made(self, changed: list[tuple[int, str, bytes]]) -> dict[int, Kept]:
         topology = self._tasks.topology
         return {
-            seq: (shown, of_tasks({task_id: json.loads(shown)}, [], topology).bars) for seq, task_id, shown in changed
+            seq: _kept(shown, of_tasks({task_id: json.loads(shown)}, [], topology).bars)
+            for seq, task_id, shown in changed
         }
+
+    def between(self, begin_ms: float, end_ms: float) -> list[Bar]:
+        """The bars of all tasks that take any of this time."""
+        found = (kept.bars for kept in self._kept.values() if kept.first_ms < end_ms and kept.last_ms > begin_ms)
+        return [bar for bars in found for bar in bars]
 
     async def draw(self, width: int, begin_ms: float, end_ms: float, words: str) -> str:
         """The SVG of a part of the timeline, ``width`` pixels wide, of the bars in which ``words`` occur."""
         view = View(width, begin_ms, end_ms)
         async with self._drawing:
-            bars = await self.bars()
+            await self.update()
+            bars = self.between(begin_ms, end_ms)
+            if len(bars) >= MANY:
+                bars = self.between(-math.inf, math.inf)
             now_ms = float(self._tasks.clock.wall_ms())
             beside = Beside(list(self._tasks.events.marks), self._tracks(view, words.lower()))
             return await asyncio.to_thread(self._drawn, bars, beside, now_ms, view, words.lower())
@@ -74,6 +91,7 @@ class Board:
         tracks = {
             f"{task.id} {worker.node}": worker.track
             for task in _leaves(self._tasks.sorted())
+            if task.started_ms >= 0
             for worker in task.workers.values()
             if worker.track is not None and worker.track.overlaps(view.begin_ms or 0.0, view.end_ms or math.inf)
         }
@@ -99,8 +117,15 @@ class Board:
 
     async def span(self) -> tuple[float, float]:
         """From the first moment of any task to the last, in ms since the epoch."""
-        timeline = Timeline((), tuple(await self.bars()), now_ms=float(self._tasks.clock.wall_ms()))
+        await self.update()
+        bars = self.between(-math.inf, math.inf)
+        timeline = Timeline((), tuple(bars), now_ms=float(self._tasks.clock.wall_ms()))
         return timeline.begin_ms, timeline.end_ms
+
+
+def _kept(shown: bytes, bars: tuple[Bar, ...]) -> Kept:
+    lasts = (math.inf if bar.start_ms is not None and bar.end_ms is None else bar.last_ms(0.0) for bar in bars)
+    return Kept(shown, bars, min((bar.first_ms for bar in bars), default=math.inf), max(lasts, default=-math.inf))
 
 
 def _leaves(tasks: Iterable[Task]) -> Iterable[Task]:

@@ -1,6 +1,6 @@
 """Schedules: faults drawn by a seed, and the same once they are drawn."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr, ValidationError, model_validator
@@ -292,8 +292,21 @@ class FixedScheduleSpec(Spec, name="trogdor.schedule.FixedScheduleSpec"):
 
 def drawn_by(spec: RandomScheduleSpec | FixedScheduleSpec) -> str:
     """``seed 17, format version 1``: what all output on a schedule tells of it first."""
-    seed = "no seed" if spec.seed is None else f"seed {spec.seed}"
-    return f"{seed}, format version {spec.format_version}"
+    return _drawn_by(spec.seed, spec.format_version)
+
+
+def drawn_by_json(document: Mapping[str, Any]) -> str | None:
+    """The same of a task's spec as JSON; None where it is no schedule."""
+    classes: dict[str, type[Spec]] = {spec.__name__: spec for spec in (RandomScheduleSpec, FixedScheduleSpec)}
+    spec = classes.get(str(document["class"]).rpartition(".")[2])
+    if spec is None:
+        return None
+    seed = document.get("seed", spec.model_fields["seed"].default)
+    return _drawn_by(seed, document.get("formatVersion", FORMAT_VERSION))
+
+
+def _drawn_by(seed: int | None, format_version: int) -> str:
+    return f"{'no seed' if seed is None else f'seed {seed}'}, format version {format_version}"
 
 
 def _parse(document: dict[str, Any]) -> Spec:

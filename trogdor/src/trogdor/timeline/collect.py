@@ -99,16 +99,17 @@ def _bar(task_id: str, node: str, spec: Spec, task: Json, status: FaultStatus | 
     asked = (float(spec.start_ms), float(spec.end_ms))
     what, detail = what_of(task["spec"]), detail_of(task["spec"])
     done_ms = _moment(task.get("doneMs")) if task.get("state") == "DONE" else None
+    stopped_ms = done_ms if task.get("cancelled") else None
     if status is None:
         seen = (_moment(task.get("startedMs")), done_ms)
-        return Bar(task_id, node, what, *asked, *seen, _outcome(task, error), detail, error)
+        return Bar(task_id, node, what, *asked, *seen, _outcome(task, error), detail, error, stopped_ms=stopped_ms)
     asked = (status.asked_start_ms or asked[0], status.asked_end_ms or asked[1])
     outcome, note = _verdict(status, error)
     has_begun, is_gone = status.seen_start_ms is not None, status.seen_end_ms is not None
     end_ms = status.seen_end_ms if is_gone else max(done_ms, asked[0]) if done_ms is not None else None
     return Bar(
         task_id, node, what, *asked, status.seen_start_ms, end_ms if has_begun else None, outcome, detail, note,
-        seen_gone=is_gone, undone_by=status.undone_by or "", via=status.via,
+        seen_gone=is_gone, undone_by=status.undone_by or "", via=status.via, stopped_ms=stopped_ms,
     )  # fmt: skip
 
 

@@ -33,16 +33,25 @@ class Bar:
     """Whether ``end_ms`` is when it was seen to be gone, not just when its task was over."""
     undone_by: str = ""
     via: tuple[str, ...] = ()
+    stopped_ms: float | None = None
+    """When its task was over, if that was because somebody stopped it."""
 
     @property
     def first_ms(self) -> float:
         """The earliest moment at which there is something to draw."""
         return self.asked_start_ms if self.start_ms is None else min(self.asked_start_ms, self.start_ms)
 
+    @property
+    def outline_end_ms(self) -> float:
+        """Until when it was asked for: a stop asks for no more."""
+        if self.stopped_ms is None:
+            return self.asked_end_ms
+        return min(self.asked_end_ms, max(self.stopped_ms, self.asked_start_ms))
+
     def last_ms(self, now_ms: float) -> float:
         """The latest moment at which there is something to draw."""
         actual = self.first_ms if self.start_ms is None else now_ms if self.end_ms is None else self.end_ms
-        return max(self.asked_end_ms, actual)
+        return max(self.outline_end_ms, actual)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from statistics import quantiles
 from typing import Any
 
 from trogdor import __version__
+from trogdor.spec.schedule import drawn_by_json
 from trogdor.timeline.collect import of_tasks
 from trogdor.timeline.layout import Layout
 from trogdor.timeline.model import BAD, Bar, Timeline
@@ -58,11 +59,7 @@ def around(tasks: Mapping[str, Any]) -> tuple[float, float]:
 
 
 def _head(title: str, tasks: Mapping[str, Any], timeline: Timeline, now_ms: float) -> str:
-    seeds = [
-        f"seed {task['spec']['seed']}, format version {task['spec'].get('formatVersion', 1)}"
-        for task in tasks.values()
-        if ".schedule." in task["spec"]["class"] and "seed" in task["spec"]
-    ]
+    seeds = [f"{said} ({task_id})" for task_id, task in tasks.items() if (said := drawn_by_json(task["spec"]))]
     errors = [f"{task_id}: {task['error']}" for task_id, task in tasks.items() if task.get("error")]
     bad = [mark.text for mark in timeline.marks if mark.bad]
     when = datetime.fromtimestamp(now_ms / 1000, UTC)

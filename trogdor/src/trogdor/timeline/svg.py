@@ -17,6 +17,14 @@ NARROW = 3.0
 
 MAX_MARKS = 500
 
+LEGEND = (
+    ("planned", "planned"), ("seen", "fault, seen"), ("unverified", "unverified"), ("bad", "did not take"),
+    ("done", "not a fault"), ("outline", "asked for"),
+)  # fmt: skip
+"""What bars look like, by class and in words."""
+KEY, KEY_ROW = 18, 18
+"""The width of a legend's small bar, and the height of a legend's row."""
+
 EXPECTED: frozenset[Outcome] = frozenset({"planned", "armed", "not seen", "failed", "unverified"})
 """Without a time seen, these are filled where they were asked for."""
 
@@ -35,6 +43,9 @@ background:var(--bg);font:12px system-ui,sans-serif}
 .tl .bar.planned .actual,.tl .bar.armed .actual{fill:var(--plan)}
 .tl .bar.bad .actual{fill:url(#tl-bad)}.tl .bar.bad .asked{stroke:var(--bad);stroke-dasharray:none}
 .tl .cluster{fill:var(--fault);opacity:.55}.tl .cluster.bad{fill:var(--bad)}
+.tl .key{fill:none;stroke:var(--asked);stroke-dasharray:3 2}.tl .key-planned{fill:var(--plan)}
+.tl .key-seen{fill:var(--fault)}.tl .key-done{fill:var(--work)}.tl .key-unverified{fill:var(--unsure)}
+.tl .key-bad{fill:url(#tl-bad);stroke:var(--bad);stroke-dasharray:none}
 .tl .hatch{stroke:var(--bad);stroke-width:3}.tl .hatch-ground{fill:var(--bg)}
 .tl .bar text{fill:var(--on);font-size:11px;pointer-events:none}.tl .bar.planned text,.tl .bar.armed text,
 .tl .bar.bad text{fill:var(--fg)}
@@ -87,17 +98,31 @@ def draw(timeline: Timeline, view: View = View(), layout: Layout | None = None) 
         parts += _rate(rate, scale, top)
         top += RATE + GAP
     parts = [*_axis(timeline, scale, top), *parts, *_marks(timeline, scale, top)]
-    summary = escape(timeline.summary())
+    keys, head = _legend(view.width)
+    title, summary = escape(timeline.title), escape(timeline.summary())
     span = f'data-begin="{scale.begin_ms:.3f}" data-end="{scale.end_ms:.3f}" data-left="{LEFT}" data-right="{RIGHT}"'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="tl" viewBox="0 0 {view.width} {top}" width="{view.width}" '
-        f'height="{top}" {span} role="group" aria-label="{escape(timeline.title)}. {summary}">'
-        f"<title>{escape(timeline.title)}</title><desc>{summary}</desc><style>{STYLE}</style>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="tl" viewBox="0 0 {view.width} {head + top}" '
+        f'width="{view.width}" height="{head + top}" {span} role="group" aria-label="{title}. {summary}">'
+        f"<title>{title}</title><desc>{summary}</desc><style>{STYLE}</style>"
         '<defs><pattern id="tl-bad" width="6" height="6" patternUnits="userSpaceOnUse" '
         'patternTransform="rotate(45)"><rect class="hatch-ground" width="6" height="6"/>'
         '<line class="hatch" x1="0" y1="0" x2="0" y2="6"/></pattern></defs>'
-        f"{''.join(parts)}</svg>"
+        f'{keys}<g transform="translate(0 {head})">{"".join(parts)}</g></svg>'
     )
+
+
+def _legend(width: int) -> tuple[str, int]:
+    """What the bars' looks mean, and how high that is: several rows where there is little width."""
+    x, y, parts = 8.0, 4, []
+    for kind, words in LEGEND:
+        needs = KEY + 6 + CHARACTER * len(words) + 14
+        if x > 8 and x + needs > width:
+            x, y = 8.0, y + KEY_ROW
+        parts.append(f'<rect class="key key-{kind}" x="{x}" y="{y + 1.5}" width="{KEY}" height="11"/>')
+        parts.append(f'<text class="soft" x="{x + KEY + 6}" y="{y + 11}">{words}</text>')
+        x += needs
+    return f'<g aria-hidden="true">{"".join(parts)}</g>', y + KEY_ROW
 
 
 def _lane(layout: Layout, node: str, scale: _Scale, top: int) -> Iterator[str]:
@@ -131,16 +156,15 @@ def _cluster(cluster: Cluster, scale: _Scale, top: int) -> str:
 
 def _bar(placed: Placed, scale: _Scale, top: int) -> str:
     bar, y = placed.bar, top + placed.row * ROW
-    left, width = scale.clipped(bar.asked_start_ms, bar.asked_end_ms)
+    left, width = scale.clipped(bar.asked_start_ms, bar.outline_end_ms)
     bad = " bad" if bar.outcome in BAD else ""
-    actual, text_left, filled = "", left, 0.0
+    actual, begin, end = "", left, left
     if (span := _filled(placed)) is not None:
         x, w = scale.clipped(*span)
-        text_left, filled = max(left, x), w
+        begin, end = x, x + w
         guess = "" if bar.start_ms is not None or bar.outcome != "unverified" else " guess"
         actual = f'<rect class="actual{guess}" x="{x}" y="{y + 3}" width="{w}" height="{ROW - 6}"/>'
-    room = int((left + width - text_left) / CHARACTER) - 1
-    label = _label(_cut(bar.what, room), text_left + 4, y + 13, filled) if room > 3 else ""
+    label = _label(bar.what, (begin, end, left + width), y + 13)
     words = escape(say(bar))
     return (
         f'<g class="bar {bar.outcome.replace(" ", "-")}{bad}" role="listitem" tabindex="-1" '
@@ -149,16 +173,22 @@ def _bar(placed: Placed, scale: _Scale, top: int) -> str:
     )
 
 
-def _label(words: str, x: float, y: int, filled: float) -> str:
-    beyond = ' class="beyond"' if filled < CHARACTER * len(words) + 4 else ""
-    return f'<text x="{x}" y="{y}"{beyond}>{escape(words)}</text>'
+def _label(words: str, edges: tuple[float, float, float], y: int) -> str:
+    """A bar's words within its fill, or where there is more room behind it; edges: the fill's, and the bar's right."""
+    begin, end, right = edges
+    inside, behind = (int((to - at) / CHARACTER) - 1 for at, to in ((begin, end), (end, right)))
+    is_behind = inside < min(len(words), behind)
+    room = behind if is_behind else inside
+    kind = ' class="beyond"' if is_behind else ""
+    x = (end if is_behind else begin) + 4
+    return f'<text x="{x:g}" y="{y}"{kind}>{escape(_cut(words, room))}</text>' if room > 3 else ""
 
 
 def _filled(placed: Placed) -> tuple[float, float] | None:
     bar = placed.bar
     if bar.start_ms is not None:
         return bar.start_ms, placed.seen_to_ms
-    return (bar.asked_start_ms, bar.asked_end_ms) if bar.outcome in EXPECTED else None
+    return (bar.asked_start_ms, bar.outline_end_ms) if bar.outcome in EXPECTED else None
 
 
 def say(bar: Bar) -> str:
@@ -170,6 +200,7 @@ def say(bar: Bar) -> str:
         parts.append(f"late by {bar.start_ms - bar.asked_start_ms:.1f} ms")
         if bar.end_ms is not None and bar.seen_gone:
             parts.append(f"took {_seconds(bar.end_ms - bar.start_ms)}")
+    parts += ["stopped"] if bar.stopped_ms is not None else []
     parts += [bar.detail] if bar.detail else []
     return "; ".join(parts)
 
@@ -185,12 +216,14 @@ def _cut(text: str, room: int) -> str:
 def _axis(timeline: Timeline, scale: _Scale, bottom: int) -> Iterator[str]:
     step = tick_ms(scale.end_ms - scale.begin_ms, scale.width)
     yield '<g aria-hidden="true">'
+    yield "" if timeline.relative else f'<text class="soft" x="8" y="{AXIS - 12}">UTC</text>'
     at_ms = -(-scale.begin_ms // step) * step
     while at_ms <= scale.end_ms:
         x = scale.x(at_ms)
         words = say_offset(at_ms, step) if timeline.relative else _say_clock(at_ms, step)
         yield f'<line class="grid" x1="{x}" x2="{x}" y1="{AXIS - 8}" y2="{bottom}"/>'
-        yield f'<text class="soft" x="{x}" y="{AXIS - 12}" text-anchor="middle">{words}</text>'
+        if x + CHARACTER * len(words) / 2 <= LEFT + scale.width + RIGHT:
+            yield f'<text class="soft" x="{x}" y="{AXIS - 12}" text-anchor="middle">{words}</text>'
         at_ms += step
     yield "</g>"
 

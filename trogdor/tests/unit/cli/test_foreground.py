@@ -73,6 +73,23 @@ def test_asked_and_seen_are_shown_for_each_node(run: Run, coordinator: Daemon) -
     assert lines_sent(coordinator)[-1] == "DELETE /coordinator/lease?id=lease1"
 
 
+@pytest.mark.parametrize(
+    ("spec", "first"),
+    [
+        ({"class": "RandomScheduleSpec", "seed": 7, "faults": []}, "schedule: seed 7, format version 1"),
+        ({"class": "trogdor.schedule.RandomScheduleSpec", "faults": []}, "schedule: seed 0, format version 1"),
+        ({"class": "FixedScheduleSpec", "tasks": []}, "schedule: no seed, format version 1"),
+        ({"class": "NoOpTaskSpec"}, "p1  NoOpTaskSpec on n1 n2"),
+    ],
+)
+def test_a_schedules_seed_and_format_version_are_the_first_line(
+    run: Run, coordinator: Daemon, spec: dict[str, Any], first: str
+) -> None:
+    play(coordinator, task("DONE"))
+    done = run("run", json.dumps(spec), "--for", "1s", "--id", "p1", "-t", coordinator.target)
+    assert done.out.splitlines()[0] == first
+
+
 def test_not_seen_is_exit_3(run: Run, coordinator: Daemon) -> None:
     play(coordinator, task("DONE", HEALED, status("not seen: packets pass"), error="not seen on n2"))
     done = run(*ARGS, "-t", coordinator.target)

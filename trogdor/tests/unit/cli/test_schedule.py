@@ -155,6 +155,7 @@ def test_replay_runs_the_drawn_tasks_themselves(run: Run, daemon: Daemon, soak: 
     drawn.write_text(run("schedule", "show", soak, "--nodes", "5", "--json").out)
     result = run("replay", str(drawn), "-t", daemon.target, "--times", "2")
     assert result.code == 0
+    assert result.out.startswith("schedule: seed 7, format version 1")
     created = sent(daemon, "POST /coordinator/task/create")
     assert [body["spec"] for body in created] == 2 * [json.loads(drawn.read_text())]
     assert run("replay", soak, "-t", daemon.target).code == 2

@@ -47,3 +47,13 @@ def test_the_filter_leaves_what_its_words_occur_in() -> None:
     svg = board()._drawn(BARS[:10], NOTHING, 1e6, View(1200, 0, 5000), "n2")
     assert "n1: 0 in view" in svg
     assert "n2: 5 in view" in svg
+
+
+def test_only_tasks_that_take_any_of_the_time_looked_at_are_looked_at() -> None:
+    looked_at = board()
+    going = Bar("going", "n1", "NoOp", 0.0, 500.0, 0.0, None, "running")
+    by_seq = {n: module._kept(b"", (BARS[2 * n], BARS[2 * n + 1])) for n in range(200)}
+    looked_at._kept = {**by_seq, 200: module._kept(b"", (going,)), 201: module._kept(b"", ())}
+    found = looked_at.between(5000.0, 7000.0)
+    assert {bar.task for bar in found} == {"5", "6", "going"}
+    assert len(looked_at.between(-module.math.inf, module.math.inf)) == 401

@@ -53,7 +53,7 @@ def test_a_schedules_seed_and_format_version_and_a_failed_check_stand_at_the_top
     mark = {"atMs": 12_000, "type": "mark", "text": "check failed: lost a write"}
     html = report({"s": {"state": "DONE", "spec": schedule, "status": {"children": tasks()}}}, [mark], TOPOLOGY, 30_000)
     top = words(html).partition("Timeline")[0]
-    assert "seed 7, format version 1" in words(html)
+    assert "seed 7, format version 1 (s)." in words(html).partition("Timeline")[0]
     assert "check failed: lost a write" in top + words(html)
     assert "ProcessPause" in words(html)
 

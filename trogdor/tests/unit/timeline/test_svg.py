@@ -148,3 +148,36 @@ def test_words_of_marks_do_not_cover_each_other_and_what_went_wrong_is_named_fir
         ("check failed: lost", "start"), ("deploy 42", "end"), ("at the edge", "end"),
     ]  # fmt: skip
     assert len([e for e in root.iter(f"{SVG}line") if (e.get("class") or "").startswith("mark")]) == 4
+
+
+def texts(root: ET.Element) -> list[str]:
+    return [element.text or "" for element in root.iter(f"{SVG}text")]
+
+
+def test_every_look_that_a_bar_can_have_is_explained() -> None:
+    root = drawn(Timeline(("n1",), (bar(1, 2),)))
+    assert texts(root)[:6] == ["planned", "fault, seen", "unverified", "did not take", "not a fault", "asked for"]
+    narrow = drawn(Timeline(("n1",), (bar(1, 2),)), width=320)
+    assert max(float(word.get("x", "")) for word in narrow.iter(f"{SVG}text")) < 320
+    assert float(narrow.get("height", "")) > float(root.get("height", "")), "the key takes more rows where it is narrow"
+
+
+def test_the_outline_of_what_was_stopped_ends_with_the_stop() -> None:
+    stopped = replace(bar(1, 9), start_ms=1000.0, end_ms=4000.0, outcome="seen", stopped_ms=4010.0)
+    root = drawn(Timeline(("n1",), (stopped, replace(stopped, task="u", asked_start_ms=4500, stopped_ms=4020.0))))
+    assert [edges(rect) for rect in of_class(root, "asked")] == [(100, 401), (450, 451)]
+    assert "asked for 8 s; late by 0.0 ms; took 3 s; stopped" in ET.tostring(root, "unicode")
+
+
+def test_a_bars_words_never_cover_what_was_seen() -> None:
+    """Within the fill, where they fit; else behind it."""
+    short = replace(bar(1, 9), start_ms=1000.0, end_ms=1200.0, outcome="seen")
+    long = replace(short, task="u", end_ms=8000.0)
+    words = {each.get("x"): each.get("class") for each in drawn(Timeline(("n1",), (short, long))).iter(f"{SVG}text")
+             if each.text == "CutLinks"}  # fmt: skip
+    assert words == {f"{LEFT + 124}": "beyond", f"{LEFT + 104}": None}
+
+
+def test_times_of_day_say_their_zone() -> None:
+    assert "UTC" in texts(drawn(Timeline(("n1",))))
+    assert "UTC" not in texts(drawn(Timeline(("n1",), relative=True)))

@@ -10,6 +10,7 @@ const send = async (method, path, body) => {
 }
 const short = spec => spec.class.split(".").pop().replace(/Spec$/, "").replace(/Fault$/, "")
 const clock = ms => new Date(ms).toISOString().slice(11, 23)
+const late = (asked, seen) => (asked == null || seen == null ? "" : `${(seen - asked).toFixed(1)} ms`)
 const lasting = ms => (ms < 1000 ? `${ms} ms` : `${ms / 1000} s`)
 
 // Timeline: a window of time, drawn by the coordinator.
@@ -33,7 +34,7 @@ const draw = async () => {
       const answer = await fetch(`/page/timeline?${query}`)
       if (answer.ok) show(await answer.text())
       view.took = performance.now() - began
-      if (view.again) await new Promise(resolve => setTimeout(resolve, Math.min(2 * view.took, 500)))
+      if (view.again) await new Promise(resolve => setTimeout(resolve, Math.min(view.took, 500)))
     } while (view.again)
   } catch { /* the link's state is shown by the stream of events */ } finally { view.drawing = false }
 }
@@ -118,21 +119,30 @@ const nearest = (current, lane) => lane && current
 // Tasks: all are known, some are shown.
 
 const tasks = new Map()
-let shown = 100
+let shown = 100, rowsTook = 0
+// [node, a fault's status] of each node; a task on one node does not name it, a schedule has its children's.
+const statuses = task => {
+  const status = task.status
+  if (!status || typeof status !== "object") return []
+  if (status.children) return Object.values(status.children).flatMap(statuses)
+  const found = typeof status.verdict === "string" ? [["", status]] : Object.entries(status)
+  return found.filter(([, each]) => typeof each?.verdict === "string")
+}
+const kindOf = verdict => (verdict.startsWith("not seen") ? "bad" : verdict.startsWith("unverified") ? "unsure" : "good")
 const outcome = task => {
   if (task.error) return [task.error.split("\n")[0], "bad"]
-  if (task.state !== "DONE") return ["", ""]
-  const status = task.status
-  const one = typeof status?.verdict === "string" ? [status] : status && typeof status === "object" ? Object.values(status) : []
-  const verdicts = [...new Set(one.map(each => each?.verdict).filter(Boolean))]
-  const doubts = verdicts.filter(verdict => verdict !== "seen")
-  if (doubts.length) return [doubts.join("; "), doubts.some(doubt => doubt.startsWith("not seen")) ? "bad" : "unsure"]
-  return [task.cancelled ? "stopped" : verdicts.length ? "seen, healed" : "done", "good"]
+  const verdicts = [...new Set(statuses(task).map(([, each]) => each.verdict))]
+  const doubts = verdicts.filter(verdict => kindOf(verdict) !== "good")
+  if (doubts.length) return [doubts.join("; "), doubts.some(doubt => kindOf(doubt) === "bad") ? "bad" : "unsure"]
+  if (task.state !== "DONE") return [verdicts.join(", "), "good"]
+  return [`${verdicts.includes("seen") ? "seen, " : ""}${task.cancelled ? "stopped" : verdicts.length ? "healed" : "done"}`, "good"]
 }
 const rows = () => {
+  const began = performance.now()
   const words = $("filter").value.toLowerCase(), state = $("state").value
   const fits = ([id, task]) => (!state || task.state === state) && (!words || `${id} ${JSON.stringify(task.spec)} ${task.error ?? ""}`.toLowerCase().includes(words))
-  const found = [...tasks].filter(fits).sort((a, b) => b[1].spec.startMs - a[1].spec.startMs)
+  const going = ([, task]) => task.state === "RUNNING" || task.state === "STOPPING"
+  const found = [...tasks].filter(fits).sort((a, b) => going(b) - going(a) || b[1].spec.startMs - a[1].spec.startMs)
   $("tasks").tBodies[0].replaceChildren(...found.slice(0, shown).map(([id, task]) => {
     const button = make("button", { type: "button" }, id)
     button.onclick = () => open(id)
@@ -142,6 +152,7 @@ const rows = () => {
   }))
   $("more").hidden = found.length <= shown
   $("more").firstElementChild.textContent = `${Math.min(shown, found.length)} of ${found.length} shown.`
+  rowsTook = performance.now() - began
 }
 $("more").querySelector("button").onclick = () => { shown += 200; rows() }
 $("state").onchange = rows
@@ -159,7 +170,7 @@ const refresh = id => {
       rows()
       if ($("details").open && found[view.chosen]) details(found[view.chosen])
     } catch { /* the next event asks again */ }
-  }, 50)
+  }, Math.max(50, 4 * rowsTook))
 }
 
 // One task.
@@ -180,6 +191,11 @@ const details = task => {
   const [words, kind] = outcome(task)
   $("details-words").textContent = `${task.state.toLowerCase()}${words ? ": " + words : ""}`
   $("details-words").className = kind
+  const found = task.status?.children ? [] : statuses(task)
+  $("details-nodes").hidden = !found.length
+  $("details-nodes").tBodies[0].replaceChildren(...found.map(([node, each]) => make("tr", {}, make("td", {}, node),
+    make("td", { class: kindOf(each.verdict) }, each.verdict), make("td", {}, late(each.askedStartMs, each.seenStartMs)),
+    make("td", {}, each.undoneBy === "stop" ? "" : late(each.askedEndMs, each.seenEndMs)), make("td", {}, each.undoneBy ?? ""))))
   $("details-status").textContent = JSON.stringify(task.status ?? null, null, 2).slice(0, 100000)
   $("details-spec").textContent = JSON.stringify(task.spec, null, 2).slice(0, 100000)
   $("stop").disabled = task.state === "DONE"
