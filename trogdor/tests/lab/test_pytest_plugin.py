@@ -1,10 +1,13 @@
 """The pytest plugin, in pytest runs of its own: the ways for a test to end that it tells apart, and what it keeps."""
 
 import json
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+
+from trogdor.lab import Lab
 
 pytest_plugins = ["pytester"]
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("pytest_plugin")]
@@ -66,6 +69,19 @@ def test_finds_a_clean_lab(lab):
     assert not lab.client.tasks()
 """
 
+TWO = """
+import pytest
+
+@pytest.mark.lab(nodes=2)
+def test_passes(lab, fault):
+    with fault.partition("n1", "n2") as cut:
+        assert cut.seen
+
+@pytest.mark.lab(nodes=2)
+def test_fails(lab, fault):
+    assert lab.names == ["n3"]
+"""
+
 DISK = """
 import pytest
 
@@ -123,6 +139,30 @@ def test_where_there_can_be_no_lab_tests_are_skipped_or_fail_if_it_is_required(p
     skipped.assert_outcomes(skipped=1)
     skipped.stdout.fnmatch_lines(["*no lab here: no namespaces here: ask for them*"])
     pytester.runpytest_subprocess(*PLUGIN, "--trogdor-require", timeout=120).assert_outcomes(errors=1)
+
+
+def test_under_xdist_the_lab_of_a_failed_test_stays_and_can_be_entered(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TWO)
+    run = pytester.runpytest_subprocess(*PLUGIN, "-n", "2", "--trogdor-keep", timeout=300)
+    run.assert_outcomes(passed=1, failed=1)
+    (name,) = re.findall(r"the lab is up: trogdor lab shell n1 --name (\S+)", run.stdout.str())
+    with Lab.attach(name) as left:
+        assert left.nodes["n1"].exec(["hostname"], check=True).stdout == "n1\n"
+        assert left.client().nodes().keys() == {"n1", "n2"}
+
+
+def test_the_same_tests_run_on_the_users_own_cluster_if_it_is_clean(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TWO)
+    with Lab(nodes=2) as own, own.client() as client:
+        own.start_daemons()
+        target = f"--trogdor=unix:{own.runtime / 'coordinator.sock'}"
+        pytester.runpytest_subprocess(*PLUGIN, target, timeout=300).assert_outcomes(passed=1, failed=1)
+        assert [task["state"] for task in client.tasks().values()] == ["DONE"]
+        client.create_task("theirs", {"class": "NoOpTaskSpec", "startMs": 0, "durationMs": 600_000})
+        unclean = pytester.runpytest_subprocess(*PLUGIN, target, timeout=300)
+        unclean.assert_outcomes(errors=2)
+        unclean.stdout.fnmatch_lines(["*is not clean, end these first (`trogdor heal`): task theirs*"])
+        assert client.task("theirs")["state"] == "RUNNING"
 
 
 def test_a_disk_fails_under_a_test_and_goes_with_it(pytester: pytest.Pytester) -> None:

@@ -43,13 +43,14 @@ class Cluster:
 class OwnLab:
     """A lab with its daemons and a recipe, for the tests of one session that ask for the same."""
 
-    def __init__(self, nodes: int, recipe: str | None) -> None:
-        self.nodes, self.recipe = nodes, recipe
+    def __init__(self, nodes: int, recipe: str | None, outlives: bool = False) -> None:
+        """``outlives``: the lab does not end with this process, but when it is told to."""
+        self.nodes, self.recipe, self.outlives = nodes, recipe, outlives
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with self._stack as stack:
-            lab = stack.enter_context(Lab(nodes=self.nodes))
+            lab = stack.enter_context(Lab(nodes=self.nodes, owned=not self.outlives))
             lab.start_daemons()
             client = stack.enter_context(lab.client())
             self.cluster = Cluster(client, lab, list(lab.nodes))

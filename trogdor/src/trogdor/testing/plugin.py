@@ -67,7 +67,8 @@ class Labs:
             lab = None
         if lab is None:
             try:
-                lab = self._labs[nodes, recipe] = OwnLab(nodes, recipe).__enter__()
+                kept = bool(self._config.getoption("--trogdor-keep"))
+                lab = self._labs[nodes, recipe] = OwnLab(nodes, recipe, outlives=kept).__enter__()
             except LabError as error:
                 _cannot(self._config, f"no lab here: {error}")
         return lab.cluster

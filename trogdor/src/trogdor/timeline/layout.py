@@ -1,7 +1,8 @@
 """Where things come to stand: rows within a lane, ticks of the axis, narrow bars taken together."""
 
 import heapq
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from trogdor.compose.fault_set import FaultSet
@@ -55,25 +56,38 @@ class Layout:
             for node, lane in self._lanes.items()
         }
 
-    def within(self, node: str, begin_ms: float, end_ms: float, narrow_ms: float) -> tuple[list[Placed], list[Cluster]]:
-        """A lane's bars between two times. Those shorter than ``narrow_ms`` and as near to each other become one."""
-        wide, clusters = [], []
-        open_clusters: dict[int, Cluster] = {}
-        for placed in self._ordered[node].between(begin_ms, end_ms):
-            first_ms, last_ms = placed.bar.first_ms, placed.last_ms
-            if last_ms - first_ms >= narrow_ms:
-                wide.append(placed)
-                continue
-            bad = placed.bar.outcome in BAD
-            before = open_clusters.get(placed.row)
-            if before is not None and first_ms - before.end_ms <= narrow_ms:
-                joined = Cluster(placed.row, before.begin_ms, last_ms, before.count + 1, before.bad or bad)
-                open_clusters[placed.row] = joined
-                continue
-            if before is not None:
-                clusters.append(before)
-            open_clusters[placed.row] = Cluster(placed.row, first_ms, last_ms, 1, bad)
-        return wide, clusters + list(open_clusters.values())
+    def between(self, node: str, begin_ms: float, end_ms: float) -> list[Placed]:
+        """A lane's bars between two times, by start."""
+        return self._ordered[node].between(begin_ms, end_ms)
+
+
+def clustered(lane: Sequence[Placed], narrow_ms: float) -> tuple[list[Placed], list[Cluster]]:
+    """A lane's bars; those shorter than ``narrow_ms``, and as near to each other, become one."""
+    wide, clusters = [], []
+    open_clusters: dict[int, Cluster] = {}
+    for placed in lane:
+        first_ms, last_ms = placed.bar.first_ms, placed.last_ms
+        if last_ms - first_ms >= narrow_ms:
+            wide.append(placed)
+            continue
+        bad = placed.bar.outcome in BAD
+        before = open_clusters.get(placed.row)
+        if before is not None and first_ms - before.end_ms <= narrow_ms:
+            end_ms = max(before.end_ms, last_ms)
+            joined = Cluster(placed.row, before.begin_ms, end_ms, before.count + 1, before.bad or bad)
+            open_clusters[placed.row] = joined
+            continue
+        if before is not None:
+            clusters.append(before)
+        open_clusters[placed.row] = Cluster(placed.row, first_ms, last_ms, 1, bad)
+    return wide, clusters + list(open_clusters.values())
+
+
+def narrowest_ms(lanes: Iterable[Sequence[Placed]], least_ms: float, most: int) -> float:
+    """How long a bar must be, at least ``least_ms``, for no more than ``most`` of all lanes to be so long."""
+    lengths = (placed.last_ms - placed.bar.first_ms for lane in lanes for placed in lane)
+    longest = heapq.nlargest(most + 1, (length for length in lengths if length >= least_ms))
+    return math.nextafter(longest[-1], math.inf) if len(longest) > most else least_ms
 
 
 def _placed(bars: Sequence[Bar], now_ms: float) -> list[Placed]:

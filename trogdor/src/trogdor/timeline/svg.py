@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 
-from trogdor.timeline.layout import Cluster, Layout, Placed, say_offset, tick_ms
+from trogdor.timeline.layout import Cluster, Layout, Placed, clustered, narrowest_ms, say_offset, tick_ms
 from trogdor.timeline.model import BAD, Bar, Mark, Outcome, Rate, Timeline
 
 ROW, GAP, AXIS, LEFT, RIGHT, RATE = 18, 10, 40, 110, 14, 56
@@ -15,7 +15,8 @@ CHARACTER = 6.5
 NARROW = 3.0
 """Bars less wide than this, in pixels, are taken together with their neighbours."""
 
-MAX_MARKS = 500
+MAX_BARS, MAX_MARKS = 1500, 500
+"""Drawn each for itself in one drawing, so that a browser bears it: of more bars the shorter are taken together."""
 
 LEGEND = (
     ("planned", "planned"), ("seen", "fault, seen"), ("unverified", "unverified"), ("bad", "did not take"),
@@ -91,8 +92,11 @@ def draw(timeline: Timeline, view: View = View(), layout: Layout | None = None) 
     scale = _Scale(begin_ms, max(end_ms, begin_ms + 1), max(50, view.width - LEFT - RIGHT))
     parts: list[str] = []
     top = AXIS
+    lanes = {node: layout.between(node, scale.begin_ms, scale.end_ms) for node in timeline.nodes}
+    least_ms = NARROW * (scale.end_ms - scale.begin_ms) / scale.width
+    narrow_ms = narrowest_ms(lanes.values(), least_ms, MAX_BARS)
     for node in timeline.nodes:
-        parts += _lane(layout, node, scale, top)
+        parts += _lane(node, clustered(lanes[node], narrow_ms), scale, top, layout.rows[node] * ROW)
         top += layout.rows[node] * ROW + GAP
     for rate in timeline.rates:
         parts += _rate(rate, scale, top)
@@ -125,10 +129,8 @@ def _legend(width: int) -> tuple[str, int]:
     return f'<g aria-hidden="true">{"".join(parts)}</g>', y + KEY_ROW
 
 
-def _lane(layout: Layout, node: str, scale: _Scale, top: int) -> Iterator[str]:
-    height = layout.rows[node] * ROW
-    narrow_ms = NARROW * (scale.end_ms - scale.begin_ms) / scale.width
-    wide, clusters = layout.within(node, scale.begin_ms, scale.end_ms, narrow_ms)
+def _lane(node: str, bars: tuple[list[Placed], list[Cluster]], scale: _Scale, top: int, height: int) -> Iterator[str]:
+    wide, clusters = bars
     count = len(wide) + sum(cluster.count for cluster in clusters)
     yield f'<g role="list" aria-label="{escape(node)}: {count} in view" data-node="{escape(node)}">'
     yield f'<text x="8" y="{top + 13}">{escape(_cut(node, 15))}</text>'

@@ -32,8 +32,7 @@ def draw_text(
     layout = Layout(timeline)
     for node in timeline.nodes:
         rows = [["·"] * columns for _ in range(layout.rows[node])]
-        placed, _ = layout.within(node, begin_ms, end_ms, 0.0)
-        for one in placed:
+        for one in layout.between(node, begin_ms, end_ms):
             first = max(0, int((one.bar.first_ms - begin_ms) / per_column))
             last = min(columns, max(first + 1, int((one.last_ms - begin_ms) / per_column)))
             rows[one.row][first:last] = _filled(one.bar, last - first)

@@ -92,6 +92,15 @@ def test_thousands_of_short_faults_stay_small_and_are_counted() -> None:
     assert "n1: 10000 in view" in text
 
 
+def test_thousands_of_faults_at_once_are_taken_together_and_the_longest_stand_alone() -> None:
+    many = tuple(bar(n % 9, n % 9 + 1, task=str(n)) for n in range(10_000))
+    long = tuple(bar(n, n + 3, task=f"long-{n}") for n in range(3))
+    text = draw(Timeline(("n1",), many + long), View(WIDTH, 0, 10_000))
+    assert {b.get("data-task") for b in of_class(ET.fromstring(text), "bar")} == {f"long-{n}" for n in range(3)}
+    assert "n1: 10003 in view" in text
+    assert len(text) < 50_000
+
+
 def test_a_narrow_view_of_thousands_shows_each() -> None:
     many = tuple(bar(n / 1000, n / 1000 + 0.001, task=str(n)) for n in range(10_000))
     root = drawn(Timeline(("n1",), many), begin_ms=5000, end_ms=5010)
