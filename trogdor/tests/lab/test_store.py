@@ -14,7 +14,7 @@ from lab.postgresql import needs_postgresql, start_server, url_from_outside
 from lab.waiting import python_path, wait_until
 from trogdor.client import Client, ClientError
 from trogdor.coordinator.daemon import STORE
-from trogdor.coordinator.store import ABOUT, EVENTS, Store, StoreError
+from trogdor.coordinator.store import ABOUT, EVENTS, RowsRefused, Store, StoreError
 from trogdor.lab import Lab
 from trogdor.lab.node import Node, NodeProcess
 from unit.coordinator.conftest import Cluster
@@ -29,6 +29,7 @@ from unit.coordinator.test_tasks import test_tasks_survive_the_coordinator as ta
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("store")]
 
 FAR_MS = 4102444800000
+TOO_LARGE = 2**70
 numbers = itertools.count()
 
 
@@ -85,13 +86,19 @@ async def test_what_was_put_is_there_again(url: str) -> None:
     await store.close()
 
 
-async def test_a_row_that_cannot_be_written_fails_its_batch_and_no_other(url: str) -> None:
+async def test_a_row_that_cannot_be_written_fails_itself_and_no_other(url: str) -> None:
     store = await opened(url)
-    bad = store.put(EVENTS, (1, None))
-    with pytest.raises(StoreError, match="cannot be written"):
+    store.put(EVENTS, (1, "before"))
+    bad = store.put(EVENTS, (2, None))
+    store.put(EVENTS, (3, "beside"))
+    store.put(EVENTS, (TOO_LARGE, "another"))
+    with pytest.raises(RowsRefused, match="refuses 2 rows: events 2: ") as refused:
         await bad
-    await store.put(EVENTS, (2, "good"))
-    assert await rows(store) == [(2, "good")]
+    assert refused.value.rows == {(EVENTS, 2), (EVENTS, TOO_LARGE)}
+    await store.put(EVENTS, (4, "after"))
+    await store.close()
+    store = await opened(url)
+    assert await rows(store) == [(1, "before"), (3, "beside"), (4, "after")]
     await store.close()
 
 

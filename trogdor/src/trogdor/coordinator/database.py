@@ -78,6 +78,9 @@ class Database(Protocol):
     def change_many(self, sql: str, rows: Sequence[Values]) -> None:
         """Changes many rows by one statement; nothing is kept before ``commit``."""
 
+    def change_one(self, sql: str, row: Values) -> None:
+        """Changes one row; when that fails, what was changed before it is still to be kept."""
+
     def commit(self) -> None:
         """Keeps what was changed."""
 
@@ -123,6 +126,9 @@ class Sqlite:
 
     def change_many(self, sql: str, rows: Sequence[Values]) -> None:
         self._session.executemany(sql, rows)
+
+    def change_one(self, sql: str, row: Values) -> None:
+        self._session.execute(sql, row)
 
     def commit(self) -> None:
         self._session.commit()
@@ -175,6 +181,11 @@ class Postgresql:
     def change_many(self, sql: str, rows: Sequence[Values]) -> None:
         with self._session.cursor() as cursor:
             cursor.executemany(sql.replace("?", "%s"), rows)
+
+    def change_one(self, sql: str, row: Values) -> None:
+        self._session.execute("SELECT 1")  # begins a transaction, where there is none: what follows is a savepoint
+        with self._session.transaction():
+            self._session.execute(sql.replace("?", "%s"), row)
 
     def commit(self) -> None:
         self._session.commit()

@@ -47,6 +47,18 @@ class Metrics:
         yield metrics.counter("trogdor_events", "Events since the store was made.", tasks.events.last)
         words = "SQLite's files on disk; 0 for another database."
         yield gauge("trogdor_store_bytes", words, tasks.store.size_bytes())
+        yield from self._store()
+
+    def _store(self) -> "Iterator[Metric]":
+        store = self._tasks.store
+        yield gauge(
+            "trogdor_store_failing", "Whether the store could not be written when last tried.", bool(store.problem)
+        )
+        yield gauge("trogdor_store_waiting", "Changes that are not on disk yet.", store.waiting)
+        words = "Rows that the database does not take, whatever is done."
+        yield metrics.counter("trogdor_store_refused", words, store.refused_rows)
+        words = "Events that were not kept while the store could not be written."
+        yield metrics.counter("trogdor_store_events_dropped", words, store.events_dropped)
 
     def _webhooks(self) -> "Iterator[Metric]":
         waiting: Counter[str] = Counter()

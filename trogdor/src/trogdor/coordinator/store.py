@@ -11,8 +11,8 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,29 @@ RETRY_S = 0.5
 """How long changes that could not be written wait for the next commit."""
 
 
+MOST_EVENTS = 10_000
+"""So many events wait while nothing can be written; then the oldest are not kept. Other rows are as many as things."""
+MOST_WAITING = 50_000
+"""With so many rows waiting no more tasks are taken."""
+
+Row = tuple[Table, Any]
+"""A row's table and key."""
+
+
 class StoreError(Unavailable):
     """The store cannot be opened or written; says which one and why."""
 
 
 class NotYetWritten(StoreError):
     """Changes that could not be written; they are part of the next commit."""
+
+
+class RowsRefused(StoreError):
+    """Some rows that the database takes under no circumstances. All others of their commit are on disk."""
+
+    def __init__(self, message: str, rows: frozenset[Row]) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 @dataclass
@@ -99,6 +116,8 @@ class Store:
             self._database = database_of(url, sync)
         except DatabaseError as error:
             raise StoreError(f"the store {self._shown}: {error}") from None
+        self._of_all: tuple[type[Exception], ...] = (DatabaseError, *self._database.passing)
+        """What concerns the whole of a commit; any other exception is some row's fault."""
         self._lock_path = lock
         self._lock: int | None = None
         self._pending: _Batch | None = None
@@ -107,6 +126,9 @@ class Store:
         self._busy = False
         self._retrying: asyncio.TimerHandle | None = None
         self._commits = 0
+        self.problem = ""
+        """Why nothing can be written now; empty: it can."""
+        self.refused_rows = self.events_dropped = 0
         self._checkpointing: asyncio.Future[None] | None = None
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="trogdor-store", daemon=True)
@@ -198,8 +220,14 @@ class Store:
             self._committed(batch, None)
 
     def _committed(self, batch: _Batch, error: BaseException | None) -> None:
-        if error is None:
-            _settle(batch.done, None, None)
+        if error is None or isinstance(error, RowsRefused):
+            if self.problem:
+                self.problem = ""
+                log.warning("the store %s can be written again", self._shown)
+            if error is not None:
+                self.refused_rows += len(error.rows)
+                log.error("%s", error)
+            _settle(batch.done, None, error)
             self._commits += 1
             if self._commits >= CHECKPOINT_COMMITS and self._database.needs_checkpoints:
                 self._start_checkpoint()
@@ -211,7 +239,9 @@ class Store:
         """Tells who waits for a batch. What of it was not changed anew since is tried again, where that may help."""
         may_pass = isinstance(error, self._database.passing)
         problem = (NotYetWritten if may_pass else StoreError)(f"the store {self._shown} cannot be written: {error}")
-        log.error("%s", problem)
+        if self.problem != str(problem):  # and not every half second again
+            self.problem = str(problem)
+            log.error("%s; tried again every %g s", problem, RETRY_S)
         if isinstance(error, LeadLost):
             self.on_lead_lost(problem)
         newer = self._pending.changes if self._pending is not None else {}
@@ -219,8 +249,24 @@ class Store:
             for key, row in rows.items():
                 if key not in newer.get(table, {}):
                     self._change(table, key, row)
+        self._drop_oldest_events()
         _settle(batch.done, None, problem)
         self._retrying = self._loop.call_later(RETRY_S, self._commit_pending)
+
+    @property
+    def waiting(self) -> int:
+        """How many rows are not on disk yet."""
+        return sum(map(len, self._pending.changes.values())) if self._pending is not None else 0
+
+    def is_full(self) -> bool:
+        """Whether so much waits that could not be written that no more is to be asked of it."""
+        return bool(self.problem) and self.waiting >= MOST_WAITING
+
+    def _drop_oldest_events(self) -> None:
+        events = self._pending.changes.get(EVENTS, {}) if self._pending is not None else {}
+        for seq in sorted(events)[: max(0, len(events) - MOST_EVENTS)]:
+            del events[seq]
+            self.events_dropped += 1
 
     def _start_checkpoint(self) -> None:
         if self._checkpointing is None or self._checkpointing.done():
@@ -232,23 +278,47 @@ class Store:
         """Commits, once more where the session was lost meanwhile: whole rows may be put twice."""
         try:
             self._change_all(changes)
-        except self._database.errors:
-            if not self._database.is_lost():
+        except Exception as error:
+            if isinstance(error, self._database.errors) and self._database.is_lost():
+                self._database.open()
+                self._change_all(changes)
+            elif isinstance(error, self._of_all):
                 raise
-            self._database.open()
-            self._change_all(changes)
+            else:
+                self._change_each(changes)
 
     def _change_all(self, changes: Mapping[Table, Mapping[Any, Values | None]]) -> None:
         database = self._database
-        try:
+        with self._transaction():
             for table, rows in changes.items():
                 if put := [row for row in rows.values() if row is not None]:
                     database.change_many(table.put, put)
                 if gone := [(key,) for key, row in rows.items() if row is None]:
                     database.change_many(table.delete, gone)
-            database.commit()
+
+    def _change_each(self, changes: Mapping[Table, Mapping[Any, Values | None]]) -> None:
+        """One commit of all rows that can be written. Raises RowsRefused for the others."""
+        refused: dict[Row, Exception] = {}
+        with self._transaction():
+            for table, rows in changes.items():
+                for key, row in rows.items():
+                    try:
+                        self._database.change_one(*((table.delete, (key,)) if row is None else (table.put, row)))
+                    except Exception as error:
+                        if isinstance(error, self._of_all):
+                            raise
+                        refused[table, key] = error
+        if refused:
+            whys = "; ".join(f"{table.name} {key!r}: {error}" for (table, key), error in refused.items())
+            raise RowsRefused(f"the store {self._shown} refuses {len(refused)} rows: {whys[:1000]}", frozenset(refused))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            yield
+            self._database.commit()
         except BaseException:
-            database.roll_back()
+            self._database.roll_back()
             raise
 
     async def read(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
@@ -269,19 +339,20 @@ class Store:
         self._database.commit()
 
     async def flush(self) -> None:
-        """Returns once every change made so far is on disk. Raises StoreError."""
+        """Returns once every change made so far is on disk that ever can be. Raises StoreError."""
         if self._newest is not None:
-            await asyncio.shield(self._newest)
+            with suppress(RowsRefused):
+                await asyncio.shield(self._newest)
 
     def flush_then(self, call: Callable[[], None]) -> None:
-        """Calls once every change made so far is on disk; not at all when one can never be written."""
+        """Calls once every change made so far is on disk that ever can be; not at all where nothing can."""
         if self._newest is None:
             self._loop.call_soon(call)
         else:
             self._newest.add_done_callback(lambda future: self._flushed(future.exception(), call))
 
     def _flushed(self, error: BaseException | None, call: Callable[[], None]) -> None:
-        if error is None:
+        if error is None or isinstance(error, RowsRefused):
             call()
         elif isinstance(error, NotYetWritten):
             self.flush_then(call)

@@ -12,7 +12,7 @@ from trogdor.coordinator.identity import Identity
 from trogdor.coordinator.nodes import Agent
 from trogdor.coordinator.reports import Reports
 from trogdor.coordinator.state import Phase, State, Task, Worker, dump, is_fault
-from trogdor.coordinator.store import Store, StoreError
+from trogdor.coordinator.store import TASKS, WORKERS, Row, RowsRefused, Store, StoreError
 from trogdor.instant import NS_PER_MS, Clock
 from trogdor.spec import Spec
 from trogdor.topology import Node, Topology
@@ -69,6 +69,8 @@ class Tasks(Reports):
     def _admit(self, task_id: str, spec: Spec, original: str, lease: str) -> Task:
         if self.identity.frozen and is_fault(spec):
             raise Conflict("frozen: new faults are refused until `trogdor thaw`")
+        if self.store.is_full():
+            raise Unavailable(f"no task is taken while {self.store.waiting} changes wait: {self.store.problem}")
         if len(self.by_id) >= MAX_TASKS:
             raise Unavailable(f"there are {MAX_TASKS} tasks: destroy those that are done")
         error, names = "", []
@@ -150,9 +152,10 @@ class Tasks(Reports):
             return
         try:
             await asyncio.shield(stored)
-        except StoreError:
-            self._discard(task)
-            raise
+        except StoreError as error:
+            if not isinstance(error, RowsRefused) or error.rows & _rows_of(task):
+                self._discard(task)
+                raise
         if self._stored.pop(task.seq, None) is not None:
             self.launch(task)
 
@@ -262,3 +265,7 @@ class Tasks(Reports):
         for worker in task.active:  # its agent, once met, is let forget what nobody here knows, and so ends it
             self._worker_done(worker, task.error)
         self._begin_stopping(task)
+
+
+def _rows_of(task: Task) -> set[Row]:
+    return {(TASKS, task.seq), *((WORKERS, worker.id) for worker in task.workers.values())}

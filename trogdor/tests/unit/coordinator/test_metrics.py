@@ -42,6 +42,7 @@ async def test_the_coordinator_tells_of_tasks_agents_clocks_and_its_store(pair: 
     assert (told["trogdor_agent_up{node=node0}"], told["trogdor_agent_up{node=node1}"]) == (1, 0)
     assert abs(told["trogdor_agent_clock_offset_seconds{node=node0}"]) < 60
     assert told["trogdor_store_bytes"] > 0
+    assert (told["trogdor_store_failing"], told["trogdor_store_refused_total"]) == (0, 0)
     assert told["trogdor_events_total"] >= 2
     assert told["process_resident_memory_bytes"] > 0
 

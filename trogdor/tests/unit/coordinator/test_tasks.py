@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 
 from trogdor.client import Conflict, Failed, NotFound, Refused
-from trogdor.coordinator import database, progress
+from trogdor.coordinator import database, progress, store
 from trogdor.coordinator.state import Phase
+from trogdor.spec import parse
 from unit.coordinator.conftest import Cluster
 
 FAR_MS = 4102444800000
 LONG_MS = 600_000
+TOO_LARGE = 2**70
+"""For a column of 64 bits."""
 
 
 def noop(**fields: Any) -> dict[str, Any]:
@@ -292,7 +295,8 @@ async def test_agents_are_heard_before_they_are_given_up_by_a_coordinator_that_c
     await pair.client.create_task("t", noop(durationMs=300))
     await pair.until(lambda: all(agent.fired for agent in pair.agents.values()))
     await pair.crash()
-    pair.clock.passed_ns = 60 * 10**9
+    pair.clock.passed_ns = 600 * 10**9
+    monkeypatch.setattr(progress, "OVERDUE_NS", 60 * 10**9)
     monkeypatch.setattr(progress, "LOOK_AGAIN_S", 0.0)
     await pair.start()
     task = await pair.done("t")
@@ -304,9 +308,10 @@ async def test_agents_are_heard_before_they_are_given_up_by_a_coordinator_that_w
     pair: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await pair.client.create_task("t", noop(startMs=now_ms(pair) + 1000, durationMs=300))
-    await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.ARMED})
+    await pair.until(lambda: not {Phase.NEW, Phase.SHIPPED} & {*phases(pair, "t").values()})
+    monkeypatch.setattr(progress, "OVERDUE_NS", 60 * 10**9)
     monkeypatch.setattr(progress, "LOOK_AGAIN_S", 0.0)
-    pair.clock.passed_ns = 60 * 10**9
+    pair.clock.passed_ns = 600 * 10**9
     assert "error" not in await pair.done("t")
 
 
@@ -314,12 +319,13 @@ async def test_a_lease_that_the_coordinator_before_gave_is_waited_for(
     pair: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease_ms = 1200
-    monkeypatch.setattr(progress, "LEASE_NS", lease_ms * 10**6)
+    monkeypatch.setattr(progress, "LEASE_NS", LONG_MS * 10**6)
     await pair.client.create_task("t", noop(startMs=now_ms(pair) + 50_000, durationMs=1000))
     await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.ARMED})
     await pair.agents["node1"].kill()
     await pair.client.stop_task("t")
     await pair.crash()
+    monkeypatch.setattr(progress, "LEASE_NS", lease_ms * 10**6)
     back_ms = pair.clock.wall_ms()
     await pair.start()
     assert (await pair.done("t"))["doneMs"] >= back_ms + lease_ms
@@ -390,6 +396,52 @@ async def test_what_cannot_be_written_is_tried_again_and_no_agent_forgets_before
     await cluster.start()
     states = {task_id: task["state"] for task_id, task in (await cluster.client.tasks()).items()}
     assert states == {"later": "PENDING", "t": "DONE"}
+
+
+async def test_a_row_that_the_database_never_takes_fails_nothing_but_itself(
+    pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pair.coordinator
+    tasks = pair.coordinator.tasks
+    refused = tasks.store.put(store.EVENTS, (TOO_LARGE, "x"))
+    await tasks.create("beside", parse(noop(startMs=FAR_MS)))
+    with pytest.raises(store.RowsRefused, match=f"events {TOO_LARGE}"):
+        await refused
+    assert tasks.store.refused_rows == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(tasks.identity, "_prefix", TOO_LARGE)
+        with pytest.raises(store.RowsRefused, match=r"refuses 2 rows: workers"):
+            await tasks.create("itself", parse(noop(startMs=FAR_MS)))
+    await pair.client.create_task("later", noop(startMs=FAR_MS))
+    await pair.crash()
+    await pair.start()
+    assert sorted(await pair.client.tasks()) == ["beside", "later"]
+
+
+async def test_what_waits_for_a_full_disk_is_bounded_and_no_more_tasks_are_taken(
+    pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_MS", 10)
+    monkeypatch.setattr(store, "MOST_EVENTS", 5)
+    monkeypatch.setattr(store, "MOST_WAITING", 5)
+    await pair.crash()
+    await pair.start()
+    await pair.met()
+    assert pair.coordinator
+    tasks = pair.coordinator.tasks
+    other = sqlite3.connect(pair.state / "coordinator.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for number in range(20):
+        tasks.events.emit("mark", text=str(number))
+    await pair.until(lambda: tasks.store.events_dropped >= 15)
+    assert 5 <= tasks.store.waiting < 20
+    with pytest.raises(Failed, match=r"503: no task is taken while \d+ changes wait: .* database is locked"):
+        await pair.client.create_task("refused", noop(startMs=FAR_MS))
+    other.execute("ROLLBACK")
+    other.close()
+    await pair.until(lambda: not tasks.store.problem)
+    await pair.client.create_task("taken", noop(startMs=FAR_MS))
+    assert sorted(await pair.client.tasks()) == ["taken"]
 
 
 async def test_frozen_is_frozen_also_after_a_restart(pair: Cluster) -> None:
