@@ -1,15 +1,19 @@
-"""One cluster a module, on nodes of a lab with Trogdor's own daemons on them."""
+"""One broker that the tests of workloads share, and what all tests on real brokers ask with."""
 
 import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from lab.waiting import forget_all
+from trogdor.client import Client
+from trogdor.lab.daemons import TOPOLOGY_FILE
 from trogdor.lab.lab import Lab
-from trogdor.lab.node import Node
+from trogdor.lab.node import Node, NodeProcess
 from trogdor.lab.recipes.kafka import Kafka
 
 PATIENCE_S = 90.0
@@ -48,8 +52,37 @@ def run_workload(node: Node, module: str, workload: dict[str, Any], task_id: str
     return [json.loads(line) for line in ran.stdout.splitlines()]
 
 
-@pytest.fixture(scope="module")
-def one_broker() -> Iterator[tuple[Lab, Kafka]]:
-    """A lab of two nodes, a broker on the first."""
-    with Lab(nodes=["n1", "n2"]) as lab, Kafka(lab, ["n1"]) as kafka:
-        yield lab, kafka
+@pytest.fixture(scope="session")
+def one_broker() -> Iterator[Lab]:
+    """A lab of one node, ``node0``, with a broker on it, and our coordinator; whoever needs an agent starts one."""
+    with Lab(nodes=["node0"]) as lab, Kafka(lab):
+        lab.node("node0").path(TOPOLOGY_FILE).write_text(json.dumps(lab.topology()))
+        lab.start_daemon("coordinator")
+        yield lab
+
+
+@pytest.fixture
+def client(one_broker: Lab) -> Iterator[Client]:
+    """The coordinator's client; what a test has asked for is forgotten, so that it may be run again."""
+    with one_broker.client() as client:
+        yield client
+        forget_all(client)
+
+
+@contextmanager
+def agent_of(lab: Lab, start: Callable[[], NodeProcess], kind: str) -> Iterator[None]:
+    """An agent on node0 while the block runs, which our coordinator has met as ``own`` or ``java``."""
+    process = start()
+    try:
+        with lab.client() as client:
+            until(lambda: (node := client.nodes()["node0"])["up"] and node["kind"] == kind, f"the {kind} agent is met")
+        yield
+    finally:
+        end(process)
+
+
+def end(process: NodeProcess) -> None:
+    """Kills a process, and forgets it."""
+    process.kill()
+    process.wait(60)
+    process.close()

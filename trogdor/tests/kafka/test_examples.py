@@ -7,9 +7,8 @@ import pytest
 
 from trogdor.client import Client
 from trogdor.lab.lab import Lab
-from trogdor.lab.recipes.kafka import Kafka
 
-from .conftest import until
+from .conftest import agent_of, until
 
 UPSTREAM = "org.apache.kafka.trogdor.workload."
 COMMON = {"durationMs": 10_000_000, "bootstrapServers": "localhost:9092"}
@@ -45,13 +44,10 @@ CONNECTION_STRESS = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    with Lab(nodes=["node0"]) as lab, Kafka(lab):
-        lab.start_daemons()
-        client = lab.client()
-        until(lambda: client.nodes()["node0"]["up"], "the agent is up")
-        yield client
+@pytest.fixture(scope="module", autouse=True)
+def agent(one_broker: Lab) -> Iterator[None]:
+    with agent_of(one_broker, lambda: one_broker.start_daemon("node0"), "own"):
+        yield
 
 
 def ran(client: Client, task_id: str, spec: dict[str, Any]) -> Any:

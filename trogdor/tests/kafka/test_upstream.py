@@ -2,14 +2,9 @@
 
 import http.client
 import json
-import os
-import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Any
-
-import pytest
+from contextlib import contextmanager
+from typing import Any, Literal
 
 from trogdor.client import Client
 from trogdor.lab.daemons import AGENT_PORT, COORDINATOR_PORT, TOPOLOGY_FILE
@@ -17,9 +12,8 @@ from trogdor.lab.http import NodeHTTPConnection, answers
 from trogdor.lab.lab import Lab
 from trogdor.lab.node import Node, NodeProcess
 from trogdor.lab.recipes.jars import QUICK_START, class_path
-from trogdor.lab.recipes.kafka import Kafka
 
-from .conftest import until
+from .conftest import agent_of, end, until
 
 PACKAGE = "org.apache.kafka.trogdor"
 TOPICS = {"java": {"numPartitions": 2, "replicationFactor": 1}}
@@ -37,34 +31,24 @@ CONSUME = {
     "class": f"{PACKAGE}.workload.ConsumeBenchSpec", **COMMON, "consumerNode": "node0", "maxMessages": 1000,
     "activeTopics": ["java"],
 }  # fmt: skip
-JAVA_COORDINATOR_PORT, JAVAS_AGENT_PORT = 8890, 8887
+JAVA_COORDINATOR_PORT = 8890
 JAVAS_CONFIG = "/var/lib/trogdor/java.json"
-SOURCE = Path(__file__).resolve().parents[2] / "src"
 CLIENT_TIMEOUT_S = 120.0
 OURS = f"coordinator:{COORDINATOR_PORT}"
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    with Lab(nodes=["node0"]) as lab, Kafka(lab):
-        lab.node("node0").path(TOPOLOGY_FILE).write_text(json.dumps(lab.topology()))
-        lab.start_daemon("coordinator")
-        yield lab
-
-
 @contextmanager
-def agent(lab: Lab, java: bool) -> Iterator[None]:
+def agent(lab: Lab, kind: Literal["own", "java"]) -> Iterator[None]:
     """An agent on node0, at the port where coordinators look for it: ours or Java's."""
-    node = lab.node("node0")
-    if java:
+
+    def start() -> NodeProcess:
+        if kind == "own":
+            return lab.start_daemon("node0")
         options = ["--agent.config", TOPOLOGY_FILE, "--node-name", "node0"]
-        process = start_java(node, "agent.Agent", options, AGENT_PORT, "/agent/status")
-    else:
-        process = lab.start_daemon("node0")
-    try:
+        return start_java(lab.node("node0"), "agent.Agent", options, AGENT_PORT, "/agent/status")
+
+    with agent_of(lab, start, kind):
         yield
-    finally:
-        end(process)
 
 
 def java(name: str, *arguments: str) -> list[str]:
@@ -79,17 +63,6 @@ def start_java(node: Node, name: str, options: list[str], port: int, path: str) 
     return process
 
 
-def end(process: NodeProcess) -> None:
-    process.kill()
-    process.wait(60)
-    process.close()
-
-
-def agent_met(client: Client, kind: str) -> bool:
-    node = client.nodes()["node0"]
-    return bool(node["up"] and node["kind"] == kind)
-
-
 def finished(task: dict[str, Any]) -> Any:
     """The status of a task that went well."""
     assert not task.get("error"), task
@@ -97,29 +70,27 @@ def finished(task: dict[str, Any]) -> Any:
     return task["status"]
 
 
-def test_javas_clients_create_workloads_on_ours_and_read_their_status(lab: Lab) -> None:
-    node, ours = lab.node("node0"), lab.client()
-
-    def client(name: str, command: str, target: str, *arguments: str) -> str:
-        ran = node.exec(java(name, command, "-t", target, *arguments), timeout=CLIENT_TIMEOUT_S)
+def test_javas_clients_create_workloads_on_ours_and_read_their_status(one_broker: Lab, client: Client) -> None:
+    def ask(name: str, command: str, target: str, *arguments: str) -> str:
+        command_line = java(name, command, "-t", target, *arguments)
+        ran = one_broker.node("node0").exec(command_line, timeout=CLIENT_TIMEOUT_S)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return str(ran.stdout)
 
-    with agent(lab, java=False):
-        until(lambda: agent_met(ours, "own"), "our agent is met")
+    with agent(one_broker, "own"):
         specs = {"produce": PRODUCE, "round": ROUND_TRIP, "consume": CONSUME}
         for task_id, spec in specs.items():
             create = ("-i", task_id, "--spec", json.dumps(spec))
-            assert "Sent CreateTaskRequest" in client("coordinator.CoordinatorClient", "createTask", OURS, *create)
-        client("coordinator.CoordinatorClient", "createTask", OURS, "-i", "slow", "--spec", json.dumps(SLOW))
-        until(lambda: ours.task("slow")["state"] == "RUNNING", "the slow one runs")
-        assert "ProduceBenchSpec" in client("agent.AgentClient", "status", f"localhost:{AGENT_PORT}")
-        client("coordinator.CoordinatorClient", "stopTask", OURS, "-i", "slow")
-        assert ours.wait_for_done("slow", deadline_s=60)["cancelled"]
+            assert "Sent CreateTaskRequest" in ask("coordinator.CoordinatorClient", "createTask", OURS, *create)
+        ask("coordinator.CoordinatorClient", "createTask", OURS, "-i", "slow", "--spec", json.dumps(SLOW))
+        until(lambda: client.task("slow")["state"] == "RUNNING", "the slow one runs")
+        assert "ProduceBenchSpec" in ask("agent.AgentClient", "status", f"localhost:{AGENT_PORT}")
+        ask("coordinator.CoordinatorClient", "stopTask", OURS, "-i", "slow")
+        assert client.wait_for_done("slow", deadline_s=60)["cancelled"]
         for task_id in specs:
-            finished(dict(ours.wait_for_done(task_id, deadline_s=180)))
+            finished(dict(client.wait_for_done(task_id, deadline_s=180)))
         shown = {
-            task_id: client("coordinator.CoordinatorClient", "showTask", OURS, "-i", task_id, "-v", "-S")
+            task_id: ask("coordinator.CoordinatorClient", "showTask", OURS, "-i", task_id, "-v", "-S")
             for task_id in specs
         }
     assert all("is DONE. FINISHED" in text for text in shown.values())
@@ -128,24 +99,25 @@ def test_javas_clients_create_workloads_on_ours_and_read_their_status(lab: Lab) 
     assert '"totalMessagesReceived" : 1000' in shown["consume"]
 
 
-def test_a_java_agent_runs_workloads_of_our_coordinator(lab: Lab) -> None:
-    ours = lab.client()
-    with agent(lab, java=True):
-        until(lambda: agent_met(ours, "java"), "Java's agent is met")
-        ours.create_task("theirs", PRODUCE)
-        status = finished(dict(ours.wait_for_done("theirs", deadline_s=180)))
+def test_a_java_agent_runs_workloads_of_our_coordinator(one_broker: Lab, client: Client) -> None:
+    with agent(one_broker, "java"):
+        client.create_task("theirs", PRODUCE)
+        status = finished(dict(client.wait_for_done("theirs", deadline_s=180)))
     assert status["totalSent"] == 2000
 
 
-def test_our_agent_runs_workloads_of_javas_coordinator(lab: Lab) -> None:
-    node = lab.node("node0")
+def test_our_agent_runs_workloads_of_javas_coordinator_beside_ours(one_broker: Lab, client: Client) -> None:
+    node = one_broker.node("node0")
+    # Java's coordinator looks for an agent on each node, its own too, and stops there what it does not know.
     config = {
         "platform": f"{PACKAGE}.basic.BasicPlatform",
         "nodes": {
-            "node0": {"hostname": "localhost", "trogdor.agent.port": JAVAS_AGENT_PORT},
-            "java": {"hostname": "localhost", "trogdor.coordinator.port": JAVA_COORDINATOR_PORT},
+            "node0": {"hostname": "localhost", "trogdor.agent.port": AGENT_PORT},
+            "java": {
+                "hostname": "localhost", "trogdor.coordinator.port": JAVA_COORDINATOR_PORT, "trogdor.agent.port": 1,
+            },
         },
-    }
+    }  # fmt: skip
     node.path(JAVAS_CONFIG).write_text(json.dumps(config))
     options = ["--coordinator.config", JAVAS_CONFIG, "--node-name", "java"]
 
@@ -159,22 +131,18 @@ def test_our_agent_runs_workloads_of_javas_coordinator(lab: Lab) -> None:
         finally:
             connection.close()
 
-    with ExitStack() as stack:
-        ours = ["-m", "trogdor", "agent", "-c", JAVAS_CONFIG, "-n", "node0", "--state", "/var/lib/trogdor/javas"]
-        path = [str(SOURCE), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-        process = node.popen([sys.executable, *ours], log="javas-agent", env=environment)
-        stack.callback(end, process)
-        until(lambda: answers(node, JAVAS_AGENT_PORT, "/agent/status"), "our agent answers")
-        path = "/coordinator/status"
-        stack.callback(end, start_java(node, "coordinator.Coordinator", options, JAVA_COORDINATOR_PORT, path))
-        for task_id, spec in {"java-produce": PRODUCE, "java-round": ROUND_TRIP}.items():
-            ask("POST", "/coordinator/task/create", {"id": task_id, "spec": spec})
+    def done() -> Any:
+        tasks = ask("GET", "/coordinator/tasks")["tasks"]
+        return tasks if all(task["state"] == "DONE" for task in tasks.values()) else None
 
-        def done() -> Any:
-            tasks = ask("GET", "/coordinator/tasks")["tasks"]
-            return tasks if all(task["state"] == "DONE" for task in tasks.values()) else None
-
-        tasks = until(done, "both workloads are done")
+    with agent(one_broker, "own"):
+        coordinator = start_java(node, "coordinator.Coordinator", options, JAVA_COORDINATOR_PORT, "/coordinator/status")
+        try:
+            for task_id, spec in {"java-produce": PRODUCE, "java-round": ROUND_TRIP}.items():
+                ask("POST", "/coordinator/task/create", {"id": task_id, "spec": spec})
+            tasks = until(done, "both workloads are done")
+        finally:
+            end(coordinator)
     assert finished(tasks["java-produce"])["totalSent"] == 2000
     assert finished(tasks["java-round"]) == {"totalUniqueSent": 200, "totalReceived": 200}
+    assert client.tasks() == {}

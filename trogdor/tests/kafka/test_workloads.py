@@ -11,11 +11,9 @@ import pytest
 
 from trogdor.lab.lab import Lab
 from trogdor.lab.recipes.jars import QUICK_START, class_path
-from trogdor.lab.recipes.kafka import Kafka
 
 from .conftest import run_workload
 
-Cluster = tuple[Lab, Kafka]
 LATENCY = ["averageLatencyMs", "p50LatencyMs", "p95LatencyMs", "p99LatencyMs"]
 PARTITIONS = {"numPartitions": 3, "replicationFactor": 1}
 
@@ -29,17 +27,17 @@ def last_status(messages: list[dict[str, Any]]) -> Any:
     return [message["status"] for message in messages if "status" in message][-1]
 
 
-def produce(cluster: Cluster, topic: str, messages: int, **fields: Any) -> list[dict[str, Any]]:
+def produce(lab: Lab, topic: str, messages: int, **fields: Any) -> list[dict[str, Any]]:
     wanted = {"targetMessagesPerSec": 100_000, "maxMessages": messages, "activeTopics": {topic: PARTITIONS}}
-    return run_workload(cluster[0].node("n1"), "produce_bench", spec("ProduceBenchSpec", **{**wanted, **fields}))
+    return run_workload(lab.node("node0"), "produce_bench", spec("ProduceBenchSpec", **{**wanted, **fields}))
 
 
-def consume(cluster: Cluster, topics: list[str], messages: int, **fields: Any) -> list[dict[str, Any]]:
+def consume(lab: Lab, topics: list[str], messages: int, **fields: Any) -> list[dict[str, Any]]:
     wanted = spec("ConsumeBenchSpec", maxMessages=messages, activeTopics=topics, **fields)
-    return run_workload(cluster[0].node("n1"), "consume_bench", wanted)
+    return run_workload(lab.node("node0"), "consume_bench", wanted)
 
 
-def test_produce_bench_ends_in_upstreams_status(one_broker: Cluster) -> None:
+def test_produce_bench_ends_in_upstreams_status(one_broker: Lab) -> None:
     said = produce(one_broker, "plain[1-2]", 5000, inactiveTopics={"idle[1-2]": PARTITIONS})
     assert [message.get("status") for message in said[:2]] == ["Creating 4 topic(s)", "Created 4 topic(s)"]
     status = last_status(said)
@@ -47,7 +45,7 @@ def test_produce_bench_ends_in_upstreams_status(one_broker: Cluster) -> None:
     assert (status["totalSent"], status["transactionsCommitted"]) == (5000, 0)
 
 
-def test_what_was_produced_is_consumed_key_and_value(one_broker: Cluster) -> None:
+def test_what_was_produced_is_consumed_key_and_value(one_broker: Lab) -> None:
     produce(one_broker, "whole", 3000, valueGenerator={"type": "constant", "size": 100})
     said = consume(one_broker, ["whole"], 3000)
     ((client, status),) = last_status(said).items()
@@ -60,7 +58,7 @@ def test_what_was_produced_is_consumed_key_and_value(one_broker: Cluster) -> Non
     assert status["averageMessageSizeBytes"] == 104
 
 
-def test_messages_are_spread_over_the_partitions_in_turn(one_broker: Cluster) -> None:
+def test_messages_are_spread_over_the_partitions_in_turn(one_broker: Lab) -> None:
     produce(one_broker, "turns", 3000)
     said = consume(one_broker, ["turns:[0-1]"], 2000)
     (status,) = last_status(said).values()
@@ -68,7 +66,7 @@ def test_messages_are_spread_over_the_partitions_in_turn(one_broker: Cluster) ->
     assert status["totalMessagesReceived"] == 2000
 
 
-def test_transactions_are_committed_after_every_so_many(one_broker: Cluster) -> None:
+def test_transactions_are_committed_after_every_so_many(one_broker: Lab) -> None:
     generator = {"type": "uniform", "messagesPerTransaction": 50}
     said = produce(one_broker, "atomic", 500, transactionGenerator=generator)
     assert last_status(said)["transactionsCommitted"] == 10
@@ -77,7 +75,7 @@ def test_transactions_are_committed_after_every_so_many(one_broker: Cluster) -> 
     assert status["totalMessagesReceived"] == 500
 
 
-def test_several_consumers_of_a_group_share_the_partitions(one_broker: Cluster) -> None:
+def test_several_consumers_of_a_group_share_the_partitions(one_broker: Lab) -> None:
     produce(one_broker, "shared", 3000)
     said = consume(one_broker, ["shared"], 500, threadsPerWorker=3, consumerGroup="sharing")
     statuses = last_status(said)
@@ -85,12 +83,12 @@ def test_several_consumers_of_a_group_share_the_partitions(one_broker: Cluster) 
     assert [status["totalMessagesReceived"] for status in statuses.values()] == [500, 500, 500]
 
 
-def test_several_consumers_of_a_group_cannot_be_assigned_partitions(one_broker: Cluster) -> None:
+def test_several_consumers_of_a_group_cannot_be_assigned_partitions(one_broker: Lab) -> None:
     said = consume(one_broker, ["shared:0"], 1, threadsPerWorker=2, consumerGroup="x")
     assert said[-1]["error"].startswith("You may not specify an explicit partition assignment")
 
 
-def test_a_timestamp_payload_tells_how_late_messages_come(one_broker: Cluster) -> None:
+def test_a_timestamp_payload_tells_how_late_messages_come(one_broker: Lab) -> None:
     produce(one_broker, "stamped", 300, valueGenerator={"type": "timestampConstant", "size": 32})
     processor = {"type": "timestamp", "histogramMaxMs": 600_000, "histogramMinMs": 0, "histogramStepMs": 1}
     (status,) = last_status(consume(one_broker, ["stamped"], 300, recordProcessor=processor)).values()
@@ -99,7 +97,7 @@ def test_a_timestamp_payload_tells_how_late_messages_come(one_broker: Cluster) -
     assert 0 < late["p50LatencyMs"] <= late["p99LatencyMs"] < 600_000
 
 
-def test_a_topic_that_exists_otherwise_is_an_error(one_broker: Cluster) -> None:
+def test_a_topic_that_exists_otherwise_is_an_error(one_broker: Lab) -> None:
     produce(one_broker, "narrow", 1)
     said = produce(one_broker, "narrow", 1, activeTopics={"narrow": {"numPartitions": 9, "replicationFactor": 1}})
     assert said[-1]["error"] == (
@@ -107,19 +105,19 @@ def test_a_topic_that_exists_otherwise_is_an_error(one_broker: Cluster) -> None:
     )
 
 
-def test_round_trip_sends_everything_and_gets_it_back(one_broker: Cluster) -> None:
+def test_round_trip_sends_everything_and_gets_it_back(one_broker: Lab) -> None:
     for _ in range(2):  # what the first left in the topic is not taken for the second's
         wanted = spec("RoundTripWorkloadSpec", targetMessagesPerSec=5000, maxMessages=2000)
         said = run_workload(
-            one_broker[0].node("n1"), "round_trip", {**wanted, "activeTopics": {"round[0-1]": PARTITIONS}}
+            one_broker.node("node0"), "round_trip", {**wanted, "activeTopics": {"round[0-1]": PARTITIONS}}
         )
         assert last_status(said) == {"totalUniqueSent": 2000, "totalReceived": 2000}
 
 
-def stopped_after(cluster: Cluster, module: str, workload: dict[str, Any], enough: Any) -> Any:
+def stopped_after(lab: Lab, module: str, workload: dict[str, Any], enough: Any) -> Any:
     """Runs a workload until a status is enough, stops it by SIGTERM, and returns its last status."""
     command = [sys.executable, "-m", f"trogdor.workload.{module}"]
-    with cluster[0].node("n1").popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with lab.node("node0").popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps({"id": "t1", "workload": workload}).encode() + b"\n")
@@ -137,7 +135,7 @@ def stopped_after(cluster: Cluster, module: str, workload: dict[str, Any], enoug
     return status
 
 
-def test_configurable_producer_produces_until_it_is_stopped(one_broker: Cluster) -> None:
+def test_configurable_producer_produces_until_it_is_stopped(one_broker: Lab) -> None:
     wanted = spec(
         "ConfigurableProducerSpec", activeTopic={"varied": PARTITIONS}, activePartition=1,
         flushGenerator={"type": "constant", "messagesPerFlush": 16},
@@ -152,7 +150,7 @@ def test_configurable_producer_produces_until_it_is_stopped(one_broker: Cluster)
 
 
 @pytest.mark.parametrize("action", ["CONNECT", "FETCH_METADATA"])
-def test_connection_stress_connects_until_it_is_stopped(one_broker: Cluster, action: str) -> None:
+def test_connection_stress_connects_until_it_is_stopped(one_broker: Lab, action: str) -> None:
     wanted = spec("ConnectionStressSpec", targetConnectionsPerSec=50, numThreads=2, action=action)
     status = stopped_after(one_broker, "connection_stress", wanted, lambda status: status["totalConnections"] >= 20)
     assert list(status) == ["totalConnections", "totalFailedConnections", "connectsPerSec"]
@@ -160,13 +158,13 @@ def test_connection_stress_connects_until_it_is_stopped(one_broker: Cluster, act
     assert status["connectsPerSec"] > 0
 
 
-def test_connections_that_are_refused_count_as_failed(one_broker: Cluster) -> None:
+def test_connections_that_are_refused_count_as_failed(one_broker: Lab) -> None:
     wanted = spec("ConnectionStressSpec", targetConnectionsPerSec=50, bootstrapServers="localhost:1")
     status = stopped_after(one_broker, "connection_stress", wanted, lambda status: status["totalConnections"] >= 5)
     assert status["totalFailedConnections"] == status["totalConnections"]
 
 
-def test_sustained_connections_stay_open(one_broker: Cluster) -> None:
+def test_sustained_connections_stay_open(one_broker: Lab) -> None:
     produce(one_broker, "sustained", 1)
     payload = {"type": "constant", "size": 10}
     wanted = spec(
@@ -197,16 +195,16 @@ client.incremental_alter_configs([group])[group].result(60)
 
 
 @pytest.fixture(scope="module")
-def share_groups(one_broker: Cluster) -> Cluster:
+def share_groups(one_broker: Lab) -> Lab:
     """The broker, with share groups: what `kafka-features.sh upgrade` does."""
     command = ["java", *QUICK_START, "-cp", class_path("kafka-tools-4.1.0"), "org.apache.kafka.tools.FeatureCommand"]
     command += ["--bootstrap-server", "localhost:9092", "upgrade", "--feature", "share.version=1"]
-    one_broker[0].node("n1").exec(command, timeout=120, check=True)
+    one_broker.node("node0").exec(command, timeout=120, check=True)
     return one_broker
 
 
-def test_share_consume_bench_takes_what_its_group_begins_with(share_groups: Cluster) -> None:
-    node = share_groups[0].node("n1")
+def test_share_consume_bench_takes_what_its_group_begins_with(share_groups: Lab) -> None:
+    node = share_groups.node("node0")
     produce(share_groups, "taken", 1000)
     node.exec([sys.executable, "-c", EARLIEST, "takers"], timeout=120, check=True)
     wanted = spec("ShareConsumeBenchSpec", maxMessages=1000, activeTopics=["taken"], shareGroup="takers")
@@ -215,15 +213,15 @@ def test_share_consume_bench_takes_what_its_group_begins_with(share_groups: Clus
     assert status["totalMessagesReceived"] == 1000
 
 
-def test_share_round_trip_sends_everything_and_gets_it_back(share_groups: Cluster) -> None:
+def test_share_round_trip_sends_everything_and_gets_it_back(share_groups: Lab) -> None:
     topics = {"around[0-1]": PARTITIONS}
     wanted = spec("ShareRoundTripWorkloadSpec", maxMessages=300, targetMessagesPerSec=1000, activeTopics=topics)
     for task_id in ("first", "second"):  # what the first left there is not taken for the second's
-        messages = run_workload(share_groups[0].node("n1"), "share_round_trip", wanted, task_id)
+        messages = run_workload(share_groups.node("node0"), "share_round_trip", wanted, task_id)
         assert last_status(messages) == {"totalUniqueSent": 300, "totalReceived": 300}
 
 
-def test_a_share_group_refuses_single_partitions(share_groups: Cluster) -> None:
+def test_a_share_group_refuses_single_partitions(share_groups: Lab) -> None:
     wanted = spec("ShareConsumeBenchSpec", maxMessages=1, activeTopics=["shared:0"])
-    messages = run_workload(share_groups[0].node("n1"), "share_consume_bench", wanted)
+    messages = run_workload(share_groups.node("node0"), "share_consume_bench", wanted)
     assert "whole topics" in messages[-1]["error"]
