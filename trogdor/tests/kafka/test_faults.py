@@ -1,207 +1,210 @@
-"""Faults of Kafka, made through the coordinator, seen from outside on a real cluster of three brokers."""
+"""Faults of Kafka, made through the coordinator, seen from outside on real clusters, in KRaft and with ZooKeeper.
 
+Under each of them a producer writes with acks=all and min.insync.replicas=2, and no acknowledged message is lost.
+"""
+
+import importlib.util
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
+from lab.waiting import forget_all
 from trogdor.lab.lab import Lab
 from trogdor.lab.recipes.kafka import Kafka
-from trogdor.lab.recipes.kafka_ledger import Ledger
+from trogdor.lab.recipes.zookeeper import Zookeeper
+from trogdor.testing.disks import mounted
 
 from .conftest import PATIENCE_S, resolve, until
-from .faulting import fault
+from .faulting import FAULT_MS, TOPIC, Cluster
 
-TOPIC = "kept"
+BROKERS = ["n1", "n2", "n3"]
+DISK = "/mnt/disk"
+CONFIG = {"min.insync.replicas": "2", "default.replication.factor": "3"}
+KIBOSH = importlib.util.find_spec("kibosh") is not None
+ONLY_KRAFT = pytest.mark.parametrize("running", ["kraft"], indirect=True)
+"""For what does not differ with ZooKeeper: each cluster's time is dear."""
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[tuple[Lab, Kafka]]:
-    config = {"min.insync.replicas": "2", "default.replication.factor": "3"}
-    with Lab(nodes=3) as lab, Kafka(lab, config=config) as kafka:
+@pytest.fixture(scope="module", params=["kraft", "zookeeper"])
+def running(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    ensemble = ["zk1"] if request.param == "zookeeper" else []
+    with ExitStack() as stack:
+        lab = stack.enter_context(Lab(nodes=[*BROKERS, *ensemble]))
+        for name in BROKERS if KIBOSH else ():
+            stack.enter_context(mounted(lab.node(name), DISK))
+        zookeeper = stack.enter_context(Zookeeper(lab, ensemble)) if ensemble else None
+        kafka = stack.enter_context(Kafka(lab, BROKERS, zookeeper=zookeeper, config=CONFIG, data=DISK))
         lab.start_daemons()
-        until(lambda: all(node["up"] for node in lab.client().nodes().values()), "every agent is up")
-        Ledger(lab.coordinator, kafka.bootstrap, TOPIC).create()
-        yield lab, kafka
+        client = stack.enter_context(lab.client())
+        until(lambda: all(node["up"] for node in client.nodes().values()), "every agent is up")
+        yield Cluster(lab, kafka, kafka.ledger(TOPIC), zookeeper, client)
 
 
-def controller(lab: Lab, kafka: Kafka, *, without: str = "") -> dict[str, Any]:
-    servers = ",".join(server for server in kafka.bootstrap.split(",") if not without or not server.startswith(without))
-    return resolve(lab, "controller", bootstrapServers=servers)
+@pytest.fixture
+def cluster(running: Cluster) -> Iterator[Cluster]:
+    yield running
+    forget_all(running.client)
 
 
-def partition(lab: Lab) -> dict[str, Any]:
-    return {role: resolve(lab, role, topic=TOPIC).get("nodes", []) for role in ("leader", "in-sync-followers")}
+def test_a_suspended_controller_is_replaced(cluster: Cluster) -> None:
+    with cluster.losing_nothing():
+        first, epoch = until(lambda: (now := cluster.controller())[0] and now, "there is a controller")
+        asked = {"zookeeper": cluster.zookeeper.connect} if cluster.zookeeper else {}
+        with cluster.fault("controller", "ControllerSuspendFaultSpec", **asked) as children:
+            assert [child["nodeNames"] for child in children] == [[first]]
+            (found,) = cluster.client.task("controller")["status"]["found"]
+            assert found["nodes"] == [first]
+            assert ("/controller of ZooKeeper" if cluster.zookeeper else "DescribeQuorum") in found["how"]
+
+            def another() -> tuple[str, int] | None:
+                now = cluster.controller(without=first)
+                return now if now[0] not in ("", first) else None
+
+            assert until(another, "another controller")[1] > epoch
+            cluster.await_acknowledged()
 
 
-def brokers_processes(lab: Lab, name: str) -> list[int]:
-    processes = lab.node(name).processes()
-    return [each.pid for each in processes if each.command.split()[0].endswith("java") and each.state != "Z"]
+@ONLY_KRAFT
+def test_a_controller_that_is_followed_is_suspended_where_it_moves_to(cluster: Cluster) -> None:
+    with cluster.losing_nothing():
+        with cluster.fault("followed", "ControllerSuspendFaultSpec", follow=True) as children:
+
+            def suspended() -> list[str]:
+                found = cluster.client.children("followed").values()
+                return [name for child in found for name in child["spec"]["nodeNames"]]
+
+            until(lambda: len(suspended()) == 2, "the next controller is suspended too")
+            assert suspended()[0] == children[0]["nodeNames"][0]
+            assert len(set(suspended())) == 2
+        until(lambda: cluster.controller()[0], "there is a controller again")
 
 
-def all_in_sync(lab: Lab) -> bool:
-    found = partition(lab)
-    return len(found["leader"]) == 1 and len(found["in-sync-followers"]) == 2
+def test_followers_that_cannot_fetch_fall_out_of_sync(cluster: Cluster) -> None:
+    with cluster.losing_nothing(), cluster.fault("isr", "IsrShrinkFaultSpec", topic=TOPIC, keep=2):
+        until(lambda: len(cluster.kafka.in_sync(TOPIC)) == 2, "one follower is out of sync")
+        cluster.await_acknowledged()
 
 
-def test_a_suspended_controller_is_replaced_and_no_acknowledged_message_is_lost(cluster: tuple[Lab, Kafka]) -> None:
-    lab, kafka = cluster
-    until(lambda: all_in_sync(lab), "every replica is in sync")
-    before = controller(lab, kafka)
-    (first,) = before["nodes"]
-    named = {"bootstrapServers": kafka.bootstrap}
+def test_a_leader_cut_off_from_its_followers_is_left_alone_in_sync(cluster: Cluster) -> None:
+    with cluster.losing_nothing():
+        leader = cluster.leader()
+        with cluster.fault("isolated", "PartitionLeaderFaultSpec", topic=TOPIC, action="isolate"):
+            until(lambda: cluster.kafka.in_sync(TOPIC) == [leader], "no follower is in sync")
+
+
+@ONLY_KRAFT
+def test_a_suspended_leader_is_replaced(cluster: Cluster) -> None:
+    with cluster.losing_nothing():
+        first = until(cluster.leader, "there is a leader")
+        with cluster.fault("suspended", "PartitionLeaderFaultSpec", topic=TOPIC, action="suspend"):
+            until(lambda: cluster.leader(without=first) not in (None, first), "another leader")
+            cluster.await_acknowledged()
+
+
+def test_a_killed_leader_is_replaced_and_runs_again_at_the_end(cluster: Cluster) -> None:
+    with cluster.losing_nothing():
+        first = until(cluster.leader, "there is a leader")
+        with cluster.fault("killed", "PartitionLeaderFaultSpec", topic=TOPIC, action="kill"):
+            until(lambda: cluster.leader(without=first) not in (None, first), "another leader")
+            assert cluster.processes(first) == []
+            cluster.await_acknowledged()
+        until(lambda: cluster.processes(first), "the broker runs again")
+
+
+@ONLY_KRAFT
+@pytest.mark.skipif(not KIBOSH, reason="there is no Kibosh in this Python")
+def test_a_leader_that_cannot_read_its_disk_is_left_alone_in_sync(cluster: Cluster) -> None:
+    with cluster.losing_nothing():
+        leader = until(cluster.leader, "there is a leader")
+        where = {"mountPath": DISK, "prefix": f"/{TOPIC}-0/{'0' * 20}.log"}
+        with cluster.fault("disk", "PartitionLeaderFaultSpec", topic=TOPIC, action="disk", **where) as children:
+            assert [child["nodeNames"] for child in children] == [[leader]]
+            until(lambda: cluster.kafka.in_sync(TOPIC) == [leader], "no follower is in sync")
+
+
+def test_a_broker_killed_by_its_id_leaves_the_cluster_and_comes_back(cluster: Cluster) -> None:
+    number = cluster.kafka.brokers["n2"]
     with (
-        Ledger(lab.coordinator, kafka.bootstrap, TOPIC).running() as ledger,
-        fault(lab, "controller", "ControllerSuspendFaultSpec", **named) as children,
+        cluster.losing_nothing(),
+        cluster.fault("by-id", "BrokerKillFaultSpec", brokerIds=[number], signal="TERM") as children,
     ):
-        assert [child["nodeNames"] for child in children] == [[first]]
-        status = lab.client().task("controller")["status"]
-        assert status["found"][0]["nodes"] == [first]
-        assert "DescribeQuorum" in status["found"][0]["how"]
-        after = until(
-            lambda: (now := controller(lab, kafka, without=first)).get("nodes") not in (None, [first]) and now,
-            "another controller",
-        )
-        assert after["epoch"] > before["epoch"]
-        acknowledged = len(ledger.acknowledged())
-        until(lambda: len(ledger.acknowledged()) > acknowledged + 100, "messages are acknowledged again")
-    until(lambda: all_in_sync(lab), "every replica is in sync again")
-    assert ledger.acknowledged()
-    assert ledger.lost() == []
-
-
-def test_a_controller_that_is_followed_is_suspended_where_it_moves_to(cluster: tuple[Lab, Kafka]) -> None:
-    lab, kafka = cluster
-    until(lambda: all_in_sync(lab), "every replica is in sync")
-    named = {"bootstrapServers": kafka.bootstrap, "follow": True}
-    with fault(lab, "followed", "ControllerSuspendFaultSpec", **named) as children:
-
-        def suspended() -> list[str]:
-            found = lab.client().children("followed").values()
-            return [name for child in found for name in child["spec"]["nodeNames"]]
-
-        until(lambda: len(suspended()) == 2, "the next controller is suspended too")
-        assert suspended()[0] == children[0]["nodeNames"][0]
-        assert len(set(suspended())) == 2
-    until(lambda: controller(lab, kafka).get("nodes"), "there is a controller again")
-    until(lambda: all_in_sync(lab), "every replica is in sync again")
-
-
-def test_followers_cut_off_from_the_leader_fall_out_of_sync_and_come_back(cluster: tuple[Lab, Kafka]) -> None:
-    lab, kafka = cluster
-    until(lambda: all_in_sync(lab), "every replica is in sync")
-    shrink = fault(lab, "isr", "IsrShrinkFaultSpec", topic=TOPIC, keep=2)
-    with (
-        Ledger(lab.coordinator, kafka.bootstrap, TOPIC).running(),
-        shrink,
-    ):  # a follower that has nothing to fetch stays in sync
-        until(lambda: len(partition(lab)["in-sync-followers"]) == 1, "one follower is out of sync")
-    until(lambda: all_in_sync(lab), "every replica is in sync again")
-
-
-def test_a_suspended_leader_is_replaced(cluster: tuple[Lab, Kafka]) -> None:
-    lab, _ = cluster
-    until(lambda: all_in_sync(lab), "every replica is in sync")
-    (first,) = partition(lab)["leader"]
-    with fault(lab, "leader", "PartitionLeaderFaultSpec", topic=TOPIC, action="suspend"):
-        until(lambda: partition(lab)["leader"] not in ([], [first]), "another leader")
-    until(lambda: all_in_sync(lab), "every replica is in sync again")
-
-
-def test_a_killed_leader_is_replaced_runs_again_at_the_end_and_no_acknowledged_message_is_lost(
-    cluster: tuple[Lab, Kafka],
-) -> None:
-    lab, kafka = cluster
-    until(lambda: all_in_sync(lab), "every replica is in sync")
-    (first,) = partition(lab)["leader"]
-    with Ledger(lab.coordinator, kafka.bootstrap, TOPIC).running() as ledger:
-        with fault(lab, "killed", "PartitionLeaderFaultSpec", topic=TOPIC, action="kill"):
-            until(lambda: partition(lab)["leader"] not in ([], [first]), "another leader")
-            assert brokers_processes(lab, first) == []
-        until(lambda: brokers_processes(lab, first), "the broker runs again")
-        until(lambda: all_in_sync(lab), "every replica is in sync again")
-    assert ledger.acknowledged()
-    assert ledger.lost() == []
-
-
-def test_a_broker_killed_by_its_id_leaves_the_cluster_and_comes_back(cluster: tuple[Lab, Kafka]) -> None:
-    lab, kafka = cluster
-    until(lambda: all_in_sync(lab), "every replica is in sync")
-    others = ",".join(server for server in kafka.bootstrap.split(",") if not server.startswith("n2"))
-    with fault(lab, "by-id", "BrokerKillFaultSpec", brokerIds=[kafka.brokers["n2"]], signal="TERM") as children:
         assert [child["nodeNames"] for child in children] == [["n2"]]
-        until(lambda: resolve(lab, "brokers", bootstrapServers=others).get("nodes") == ["n1", "n3"], "n2 is gone")
-    until(lambda: all_in_sync(lab), "every replica is in sync again")
+        until(lambda: cluster.registered(without="n2") == ["n1", "n3"], "n2 is gone")
+        cluster.await_acknowledged()
 
 
-def test_brokers_are_restarted_one_after_the_other_and_no_acknowledged_message_is_lost(
-    cluster: tuple[Lab, Kafka],
-) -> None:
-    lab, kafka = cluster
-    until(lambda: all_in_sync(lab), "every replica is in sync")
-    before = {name: brokers_processes(lab, name) for name in kafka.brokers}
-    client = lab.client()
-    with Ledger(lab.coordinator, kafka.bootstrap, TOPIC).running() as ledger:
-        client.create_task("rolling", {"class": "RollingRestartFaultSpec", "durationMs": 600_000, "downMs": 500})
-        task = client.wait_for_done("rolling", deadline_s=2 * PATIENCE_S)
+def test_brokers_are_restarted_one_after_the_other(cluster: Cluster) -> None:
+    before = {name: cluster.processes(name) for name in BROKERS}
+    # With ZooKeeper a broker is not let in again before the session of the one that was killed is over.
+    down_ms = 7000 if cluster.zookeeper else 500
+    with cluster.losing_nothing():
+        spec = {"class": "RollingRestartFaultSpec", "durationMs": FAULT_MS, "downMs": down_ms}
+        cluster.client.create_task("rolling", spec)
+        task = cluster.client.wait_for_done("rolling", deadline_s=3 * PATIENCE_S)
         assert not task.get("error"), task
-    children = [client.children("rolling")[f"rolling/{number}"] for number in range(3)]
+    children = [cluster.client.children("rolling")[f"rolling/{number}"] for number in range(3)]
     assert [child["spec"]["nodeNames"] for child in children] == [["n1"], ["n2"], ["n3"]]
     assert all(one["doneMs"] <= other["startedMs"] for one, other in pairwise(children))
-    assert all(len(now := brokers_processes(lab, name)) == 1 and now != before[name] for name in kafka.brokers)
-    assert all_in_sync(lab)
-    assert ledger.acknowledged()
-    assert ledger.lost() == []
+    assert all(len(now := cluster.processes(name)) == 1 and now != before[name] for name in BROKERS)
 
 
-def test_a_leader_cut_off_from_its_followers_is_left_alone_in_sync(cluster: tuple[Lab, Kafka]) -> None:
-    lab, kafka = cluster
-    until(lambda: all_in_sync(lab), "every replica is in sync")
-    isolated = fault(lab, "isolated", "PartitionLeaderFaultSpec", topic=TOPIC, action="isolate")
-    with Ledger(lab.coordinator, kafka.bootstrap, TOPIC).running(), isolated:
-        until(lambda: partition(lab)["in-sync-followers"] == [], "no follower is in sync")
-    until(lambda: all_in_sync(lab), "every replica is in sync again")
+def coordinator_is_replaced(cluster: Cluster, **whose: str) -> None:
+    def coordinator(names: list[str]) -> str:
+        found = resolve(cluster.lab, "coordinator", bootstrapServers=cluster.servers(names), **whose)
+        return str(next(iter(found.get("nodes", [])), ""))
+
+    with cluster.losing_nothing():
+        first = until(lambda: coordinator(BROKERS), "there is a coordinator")
+        with cluster.fault("coordinator", "CoordinatorSuspendFaultSpec", **whose) as children:
+            assert [child["nodeNames"] for child in children] == [[first]]
+            until(lambda: coordinator(cluster.but(first)) not in ("", first), "another coordinator")
+            cluster.await_acknowledged()
 
 
-@pytest.mark.parametrize("whose", [{"group": "billing"}, {"transactionalId": "payments"}])
-def test_another_broker_coordinates_while_the_coordinator_is_suspended(
-    cluster: tuple[Lab, Kafka], whose: dict[str, str]
+def test_another_broker_coordinates_a_group_while_its_coordinator_is_suspended(cluster: Cluster) -> None:
+    coordinator_is_replaced(cluster, group="billing")
+
+
+@ONLY_KRAFT
+def test_another_broker_coordinates_a_transaction_while_its_coordinator_is_suspended(cluster: Cluster) -> None:
+    coordinator_is_replaced(cluster, transactionalId="payments")
+
+
+def test_a_broker_cut_off_from_zookeeper_or_the_controllers_leaves_the_cluster_and_comes_back(
+    cluster: Cluster,
 ) -> None:
-    lab, kafka = cluster
-
-    def coordinator(servers: str) -> str:
-        return str(next(iter(resolve(lab, "coordinator", bootstrapServers=servers, **whose).get("nodes", [])), ""))
-
-    first = until(lambda: coordinator(kafka.bootstrap), "there is a coordinator")
-    others = ",".join(server for server in kafka.bootstrap.split(",") if not server.startswith(first))
-    with fault(lab, f"coordinator-{first}-{whose}", "CoordinatorSuspendFaultSpec", **whose) as children:
-        assert [child["nodeNames"] for child in children] == [[first]]
-        until(lambda: coordinator(others) not in ("", first), "another coordinator")
-    until(lambda: all_in_sync(lab), "every replica is in sync again")
-
-
-def test_a_broker_cut_off_from_the_controllers_is_fenced_and_comes_back(cluster: tuple[Lab, Kafka]) -> None:
-    lab, kafka = cluster
-    until(lambda: all_in_sync(lab), "every replica is in sync")
-    leading = controller(lab, kafka)["nodes"][0]
-    broker = next(name for name in kafka.brokers if name != leading)
-    others = ",".join(f"{name}:9092" for name in kafka.brokers if name != broker)
-
-    def brokers() -> list[str]:
-        return sorted(resolve(lab, "brokers", bootstrapServers=others).get("nodes", []))
-
-    with fault(lab, "cut", "ControllerPartitionFaultSpec", nodeNames=[broker]):
-        until(lambda: broker not in brokers(), "the broker is fenced")
-    until(lambda: brokers() == sorted(kafka.brokers), "the broker is back")
+    with cluster.losing_nothing():
+        controller, epoch = until(lambda: (now := cluster.controller())[0] and now, "there is a controller")
+        cut = controller if cluster.zookeeper else cluster.but(controller)[0]
+        name, fields = "ControllerPartitionFaultSpec", {"nodeNames": [cut]}
+        if cluster.zookeeper:
+            name, fields = "ZooKeeperPartitionFaultSpec", {**fields, "zookeeperNodes": ["zk1"]}
+        with cluster.fault("cut", name, **fields):
+            until(lambda: cut not in cluster.registered(without=cut), "the broker is gone")
+            if cluster.zookeeper:  # which has expired the controller's session
+                until(lambda: cluster.controller()[0] in cluster.but(cut), "another controller")
+                assert cluster.controller()[1] > epoch
+            cluster.await_acknowledged()
+        until(lambda: cluster.registered(without=cut) == BROKERS, "the broker is back")
 
 
-def test_a_cluster_that_cannot_be_asked_is_an_error_and_no_fault(cluster: tuple[Lab, Kafka]) -> None:
-    lab, _ = cluster
-    client = lab.client()
-    client.create_task(
-        "nobody", {"class": "ControllerSuspendFaultSpec", "durationMs": 1000, "bootstrapServers": "n1:1,n2:1"}
-    )
-    task = until(lambda: (task := client.task("nobody"))["state"] == "DONE" and task, "the task is over")
-    assert "no broker answers" in task["error"]
-    assert client.children("nobody") == {}
+@pytest.mark.parametrize("asked_at", ["start", "creation"])
+def test_a_cluster_that_cannot_be_asked_is_an_error_and_no_fault(cluster: Cluster, asked_at: str) -> None:
+    asked: dict[str, Any] = {"bootstrapServers": "n1:1,n2:1"}
+    if cluster.zookeeper:
+        asked = {"zookeeper": "zk1:1"}
+    spec = {"class": "ControllerSuspendFaultSpec", "durationMs": FAULT_MS, "askAt": asked_at, **asked}
+    if asked_at == "creation":  # at its start it would be another hour until the cluster is asked
+        now_ms = cluster.client.uptime()["nowMs"]
+        cluster.client.create_task("later", {**spec, "askAt": "start", "startMs": now_ms + 3_600_000})
+        spec["startMs"] = now_ms + 3_600_000
+    cluster.client.create_task("nobody", spec)
+    task = cluster.client.wait_for_done("nobody", deadline_s=PATIENCE_S)
+    assert ("ZooKeeper at zk1:1 does not answer" if cluster.zookeeper else "no broker answers") in task["error"]
+    assert cluster.client.children("nobody") == {}
+    if asked_at == "creation":
+        assert cluster.client.task("later")["state"] == "PENDING"
+    assert not cluster.client.faults()["faults"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 
 from trogdor.lab.lab import Lab
@@ -45,6 +44,7 @@ class Kafka:
     controllers: KRaft: further nodes for controllers of their own; absent, brokers are controllers too (at most 3).
     zookeeper: the ensemble to use; then it is Kafka 3.9.1 with ZooKeeper.
     config: further lines of server.properties.
+    data: the directory of the brokers' logs, on whatever is mounted there.
     Raises LabError with the end of the log when a server ends or is not ready in time.
     """
 
@@ -56,11 +56,12 @@ class Kafka:
         controllers: Sequence[str] = (),
         zookeeper: Zookeeper | None = None,
         config: Mapping[str, str] | None = None,
+        data: str = f"{HOME}/data",
         heap_mb: int = HEAP_MB,
         ready_timeout_s: float = 180.0,
     ) -> None:
         self._lab, self._zookeeper, self._heap_mb = lab, zookeeper, heap_mb
-        self._config = dict(config or {})
+        self._config, self._data = dict(config or {}), data
         self._jars = kafka_class_path("kafka-3.9.1" if zookeeper else "kafka-4.1.0")
         brokers = list(nodes or lab.nodes)
         self.brokers: dict[str, int] = {name: number for number, name in enumerate(brokers, start=1)}
@@ -134,7 +135,7 @@ class Kafka:
         home = node.path(HOME)
         home.mkdir(parents=True, exist_ok=True)
         if self._zookeeper is None:
-            _format(home / "data", self._number(name))
+            _format(node, self._data, self._number(name))
         (home / "server.properties").write_text(text(self._properties(name)))
         command = java_command(self._jars, MAIN, f"{HOME}/server.properties", heap_mb=self._heap_mb)
         self._processes[name] = node.popen(command, log=LOG)
@@ -146,7 +147,7 @@ class Kafka:
         zookeeper = self._zookeeper.connect if self._zookeeper else None
         return (
             server_properties(
-                name, brokers=self.brokers, controllers=self.controllers, data=f"{HOME}/data", zookeeper=zookeeper
+                name, brokers=self.brokers, controllers=self.controllers, data=self._data, zookeeper=zookeeper
             )
             | self._config
         )
@@ -180,11 +181,11 @@ class Kafka:
         self.close()
 
 
-def _format(data: Path, number: int) -> None:
-    meta = data / "meta.properties"
-    if not meta.exists():
-        data.mkdir(parents=True, exist_ok=True)
-        meta.write_text(meta_properties(number))
+def _format(node: Node, data: str, number: int) -> None:
+    """What `kafka-storage format` leaves there, unless it was; from within, where its disks are mounted."""
+    meta = f"{data}/meta.properties"
+    if node.exec(["test", "-e", meta]).returncode:
+        node.exec(["install", "-D", "-m", "644", "/dev/stdin", meta], input=meta_properties(number), check=True)
 
 
 def _accepts(node: Node, port: int) -> bool:

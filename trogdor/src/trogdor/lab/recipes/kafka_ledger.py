@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 MODULE = "trogdor.lab.recipes.kafka_ledger"
 SOURCE = Path(__file__).resolve().parents[3]
 PER_SECOND = 200
-DELIVERY_TIMEOUT_MS = 60_000
+DELIVERY_TIMEOUT_MS = 15_000
+"""For so long a message is waited for that a broker has which was suspended: those after it wait, too."""
+
 PATIENCE_S = 120.0
 MAX_A_RUN = 1_000_000_000
 
