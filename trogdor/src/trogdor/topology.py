@@ -37,6 +37,11 @@ class Place:
         return self.pid is None and self.container is None
 
 
+def is_allowed(program: str, allowed: Collection[str]) -> bool:
+    """Whether a program is among those a node allows."""
+    return "*" in allowed or program in allowed
+
+
 @dataclass(frozen=True)
 class Node:
     """One node: what a topology knows of it. Ports are None where no such daemon runs."""
@@ -54,15 +59,19 @@ class Node:
     settings: Mapping[str, str] = field(default_factory=dict)
     """Everything else in the node's configuration, as strings, as upstream's ``Node.getConfig``."""
 
-    def may_run(self, program: str) -> bool:
-        """Whether the node's configuration lists a program among those that specs may have run."""
+    @property
+    def allowed_programs(self) -> list[str]:
+        """The programs that specs may have run, as the node's configuration lists them; ``*``: any."""
         setting = self.settings.get(EXTERNAL_COMMANDS, "[]")
         try:
             allowed = json.loads(setting)
         except ValueError:
             allowed = setting
-        allowed = allowed if isinstance(allowed, list) else [allowed]
-        return "*" in allowed or program in allowed
+        return [*map(str, allowed)] if isinstance(allowed, list) else [str(allowed)]
+
+    def may_run(self, program: str) -> bool:
+        """Whether a program is among those that specs may have run."""
+        return is_allowed(program, self.allowed_programs)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,11 @@ class Places:
     def _is_ours(self, node: Node) -> bool:
         return node.agent in ("", self.own.node.name)
 
+    def allowed_programs(self) -> dict[str, list[str]]:
+        """Node → the programs that specs may have run there."""
+        nodes = {**self._nodes, self.own.node.name: self.own.node}
+        return {name: nodes[name].allowed_programs for name in self.served()}
+
     async def open_all(self) -> None:
         """Opens every place that can be entered now, so that its probe answers; the others when they are asked for."""
         for name in self.served():

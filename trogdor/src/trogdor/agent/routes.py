@@ -98,6 +98,7 @@ class Routes:
             "probePorts": {name: place.eyes.port for name, place in places.open.items()},
             "classes": sorted(spec.class_name for spec in REGISTRY if self._carries_out(spec)),
             "missing": self._notes,
+            "commands": places.allowed_programs(),
             "frozen": refusing.frozen(places.own),
             **self._boot(),
         }

@@ -58,7 +58,7 @@ def command_of(spec: Spec, node: Node) -> Command:
         _check_allowed(spec, node)
         grace_ms = GRACE_MS if spec.shutdown_grace_period_ms is None else spec.shutdown_grace_period_ms
         return Command(spec.command, spec.workload, max(0, grace_ms))
-    return Command((sys.executable, "-m", f"trogdor.workload.{MODULES[spec.class_name]}"), spec.to_json())
+    return Command((sys.executable, "-P", "-m", f"trogdor.workload.{MODULES[spec.class_name]}"), spec.to_json())
 
 
 def _check_allowed(spec: "ExternalCommandSpec", node: Node) -> None:

@@ -10,7 +10,7 @@ from trogdor.coordinator import java
 from trogdor.coordinator.nodes import Agent
 from trogdor.coordinator.state import is_fault
 from trogdor.spec import Spec, SpecError, UnknownSpecClass, parse
-from trogdor.topology import EXTERNAL_COMMANDS, Node, Topology
+from trogdor.topology import EXTERNAL_COMMANDS, Node, Topology, is_allowed
 from trogdor.wire.errors import BadRequest
 
 
@@ -101,12 +101,25 @@ def _problems_on(agent: Agent, spec: Spec) -> list[dict[str, str]]:
     if agent.frozen and is_fault(spec):
         refused = f"frozen: node {name} refuses new faults until `trogdor thaw {name}`"
         problems.append(_problem("spec", refused, "impossible"))
+    problems += [_problem(f"spec.{path}", why, "impossible") for path, why in _refused_commands(agent, spec).items()]
     for wanted in sorted(unknown):
         what = "this" if wanted == spec.class_name else wanted.rpartition(".")[2]
         why = missing.get(wanted) or "; ".join(f"{what}: {reason}" for what, reason in missing.items())
         cannot = f"node {name} cannot do {what}" + (f": {why}" if why else "")
         problems.append(_problem("spec.class", cannot, "impossible"))
     return problems
+
+
+def _refused_commands(agent: Agent, spec: Spec) -> dict[str, str]:
+    """Agents of ours say what they may run; upstream's run everything."""
+    name = agent.node.name
+    allowed = agent.features.get("commands", {}).get(name, ["*"])
+    return {
+        path: f'{program} is not allowed on {name}; add it to "{EXTERNAL_COMMANDS}" of that node in the agent\'s '
+        "configuration file"
+        for path, program in spec.commands().items()
+        if not is_allowed(program, allowed)
+    }
 
 
 def _problem(path: str, message: str, kind: str = "spec") -> dict[str, str]:

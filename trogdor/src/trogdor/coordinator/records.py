@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trogdor.coordinator.events import Events
 from trogdor.coordinator.identity import Identity
-from trogdor.coordinator.state import Task, Worker, dump
+from trogdor.coordinator.state import Task, Worker, dump, is_fault
 from trogdor.coordinator.store import FOUND, TASKS, WORKERS, Store
 from trogdor.instant import NS_PER_MS, Clock
 from trogdor.metrics import FaultFigures
@@ -52,10 +52,11 @@ class Records:
         return list(self._by_node[node].values())
 
     def peers_of(self, worker: Worker) -> dict[str, Any]:
-        """Where the probes of the other nodes answer."""
-        peers = {}
-        for name, agent in self.agents.items():
-            if name != worker.node and agent.addresses:
+        """Where the probes of those nodes answer by whose agents a worker's fault is seen."""
+        spec, peers = worker.task.spec, {}
+        for name in sorted(spec.seen_from(self.topology)) if is_fault(spec) else ():
+            agent = self.agents.get(name)
+            if agent is not None and name != worker.node and agent.addresses:
                 port = (agent.features.get("probePorts") or {}).get(name, 0)
                 peers[name] = {"addresses": agent.addresses, "probePort": port}
         return peers

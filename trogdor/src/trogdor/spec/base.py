@@ -3,7 +3,7 @@
 import importlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Any, ClassVar, Self
 
@@ -112,6 +112,14 @@ class Spec(Document):
     def programs(self) -> dict[str, str]:
         """The programs that the coordinator is to run for this, by the path of the field that names them."""
         return {}
+
+    def commands(self) -> dict[str, str]:
+        """The programs that agents are to run for this, by the path of the field that names them."""
+        return {}
+
+    def seen_from(self, topology: Topology) -> Collection[str]:
+        """The nodes whose agents send what a probe of this looks for; all, where a class does not say."""
+        return topology.agents()
 
     def classes(self) -> set[str]:
         """The classes that agents have to know: its own, or those of the specs that it carries."""

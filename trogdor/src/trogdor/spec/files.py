@@ -1,6 +1,7 @@
 """Faults of files, injected by Kibosh: a pass-through file system, mounted where the system keeps its data."""
 
 import errno
+from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, StrictFloat, StrictInt, StrictStr
@@ -34,6 +35,9 @@ class FilesUnreadableFaultSpec(Spec, name="org.apache.kafka.trogdor.fault.FilesU
 
     def target_nodes(self, topology: Topology) -> list[str]:
         return require_known(list(self.node_names), topology)
+
+    def seen_from(self, topology: Topology) -> Collection[str]:
+        return ()
 
 
 def _errno(name: str) -> str:
@@ -77,6 +81,9 @@ class FilesFaultSpec(Spec):
 
     def target_nodes(self, topology: Topology) -> list[str]:
         return require_known(list(self.node_names), topology)
+
+    def seen_from(self, topology: Topology) -> Collection[str]:
+        return ()
 
 
 class FilesFailFaultSpec(FilesFaultSpec, name="trogdor.fault.FilesFailFaultSpec"):

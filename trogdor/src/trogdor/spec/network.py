@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, StrictFloat, StrictInt, StrictStr
@@ -30,6 +31,9 @@ class NetworkPartitionFaultSpec(Spec, name="org.apache.kafka.trogdor.fault.Netwo
 
     def target_nodes(self, topology: Topology) -> list[str]:
         return require_known([name for partition in self.partitions for name in partition], topology)
+
+    def seen_from(self, topology: Topology) -> Collection[str]:
+        return {name for partition in self.partitions for name in partition}
 
 
 _DNS_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
@@ -102,6 +106,10 @@ class CutLinksFaultSpec(Spec, name="trogdor.fault.CutLinksFaultSpec"):
             targets |= at
         return sorted(targets)
 
+    def seen_from(self, topology: Topology) -> Collection[str]:
+        agents = set(topology.agents())
+        return {name for link in self.links for name in _agents_of(link.from_, agents)}
+
 
 def _agents_of(end: str, agents: set[str]) -> set[str]:
     if end.startswith("!"):
@@ -128,6 +136,9 @@ class DegradedNetworkFaultSpec(Spec, name="org.apache.kafka.trogdor.fault.Degrad
 
     def target_nodes(self, topology: Topology) -> list[str]:
         return require_known(list(self.node_specs), topology)
+
+    def seen_from(self, topology: Topology) -> Collection[str]:
+        return ()
 
 
 Percent = Annotated[StrictFloat | StrictInt, Field(ge=0, le=100)]
@@ -207,3 +218,6 @@ class DegradedLinksFaultSpec(Spec, name="trogdor.fault.DegradedLinksFaultSpec"):
                 if needed:
                     targets.add(end)
         return sorted(targets)
+
+    def seen_from(self, topology: Topology) -> Collection[str]:
+        return {link.from_ for link in self.links}

@@ -1,5 +1,6 @@
 """Faults of processes: stopped for a while, or killed and started again."""
 
+from collections.abc import Collection
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, StrictBool, StrictInt, StrictStr
@@ -21,6 +22,9 @@ class ProcessStopFaultSpec(Spec, name="org.apache.kafka.trogdor.fault.ProcessSto
 
     def target_nodes(self, topology: Topology) -> list[str]:
         return require_known(list(self.node_names), topology)
+
+    def seen_from(self, topology: Topology) -> Collection[str]:
+        return ()
 
 
 class ProcessMatch(Document):
@@ -53,6 +57,9 @@ class ProcessPauseFaultSpec(Spec, name="trogdor.fault.ProcessPauseFaultSpec"):
     def target_nodes(self, topology: Topology) -> list[str]:
         return require_known(list(self.node_names), topology)
 
+    def seen_from(self, topology: Topology) -> Collection[str]:
+        return ()
+
 
 class ProcessKillFaultSpec(Spec, name="trogdor.fault.ProcessKillFaultSpec"):
     """Kills processes; at the end each is started again as it was: program, arguments, environment, user, output."""
@@ -80,3 +87,6 @@ class ProcessKillFaultSpec(Spec, name="trogdor.fault.ProcessKillFaultSpec"):
 
     def target_nodes(self, topology: Topology) -> list[str]:
         return require_known(list(self.node_names), topology)
+
+    def seen_from(self, topology: Topology) -> Collection[str]:
+        return ()

@@ -193,3 +193,6 @@ class ExternalCommandSpec(Spec, name="org.apache.kafka.trogdor.workload.External
 
     def target_nodes(self, topology: Topology) -> list[str]:
         return require_known([self.command_node], topology)
+
+    def commands(self) -> dict[str, str]:
+        return {"command": self.command[0]} if self.command else {}

@@ -70,6 +70,8 @@ class StandIn:
         self.lease_answer: Any = None
         """What a lease is answered with, if not as it should be."""
         self.frozen = False
+        self.commands = ["*"]
+        """The programs that it may run."""
         self.port = 0
         self._server: Server | None = None
         self._feeds: set[Feed] = set()
@@ -122,7 +124,8 @@ class StandIn:
         return messages.uptime(self.started_ms, self.clock.wall_ms())
 
     async def _features(self, _request: Request, _body: None) -> Any:
-        return {"version": "0", "platform": "stand-in", "nodeName": self.name, "probePorts": {self.name: 1}}
+        names = {"version": "0", "platform": "stand-in", "nodeName": self.name}
+        return {**names, "probePorts": {self.name: 1}, "commands": {self.name: self.commands}}
 
     async def _lease(self, _request: Request, body: LeaseRequest) -> Any:
         if self.lease_answer is not None:

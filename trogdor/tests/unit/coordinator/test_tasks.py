@@ -498,6 +498,43 @@ async def test_a_check_finds_every_problem_and_changes_nothing(pair: Cluster) ->
     assert await pair.client.tasks() == {}
 
 
+async def test_a_check_finds_a_command_that_the_agent_does_not_allow(cluster: Cluster) -> None:
+    await cluster.add("node0", "node1")
+    cluster.agents["node1"].commands = ["/opt/load"]
+    await cluster.start()
+    await cluster.met()
+    command = {"class": "ExternalCommandSpec", "commandNode": "node1", "command": ["/bin/sh", "-c", "x"]}
+    (problem,) = (await cluster.client.check("t", command))["problems"]
+    assert (problem["path"], problem["kind"]) == ("spec.command", "impossible")
+    assert problem["message"].startswith('/bin/sh is not allowed on node1; add it to "trogdor.external.commands" of')
+    for fine in ({"commandNode": "node0"}, {"command": ["/opt/load"]}):
+        assert (await cluster.client.check("t", {**command, **fine}))["problems"] == []
+
+
+async def test_an_agent_is_told_of_those_peers_by_whom_its_fault_is_seen(cluster: Cluster) -> None:
+    await cluster.add("node0", "node1", "node2")
+    await cluster.start()
+    await cluster.met()
+    assert cluster.coordinator
+    tasks = cluster.coordinator.tasks
+
+    async def peers(document: dict[str, Any]) -> dict[str, list[str]]:
+        await tasks.create(str(document), parse({**document, "startMs": FAR_MS}))
+        workers = tasks.by_id[str(document)].workers
+        return {name: sorted(tasks.peers_of(worker)) for name, worker in workers.items()}
+
+    for end, seen_from in (("node0", ["node0"]), ("!node1", ["node0", "node2"])):
+        cut = await peers({"class": "CutLinksFaultSpec", "links": [{"from": end, "to": "node1"}]})
+        assert cut == {"node1": seen_from}
+    parted = await peers({"class": "NetworkPartitionFaultSpec", "partitions": [["node0"], ["node2"]]})
+    assert parted == {"node0": ["node2"], "node2": ["node0"]}
+    slow = {"from": "node2", "to": "node1", "delayMs": 5}
+    assert await peers({"class": "DegradedLinksFaultSpec", "links": [slow]}) == {"node1": ["node2"]}
+    stop = {"class": "ProcessStopFaultSpec", "nodeNames": ["node0"], "javaProcessName": "x"}
+    assert await peers(stop) == {"node0": []}
+    assert await peers(noop()) == {"node0": [], "node1": [], "node2": []}
+
+
 async def test_our_own_classes_are_strict_where_upstreams_become_failed_tasks(pair: Cluster) -> None:
     nowhere = {"class": "CutLinksFaultSpec", "links": [{"from": "elsewhere", "to": "nowhere"}]}
     with pytest.raises(Refused, match="has an agent"):
