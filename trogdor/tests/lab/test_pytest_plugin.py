@@ -144,11 +144,11 @@ def test_where_there_can_be_no_lab_tests_are_skipped_or_fail_if_it_is_required(p
 def test_under_xdist_the_lab_of_a_failed_test_stays_and_can_be_entered(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TWO)
     run = pytester.runpytest_subprocess(*PLUGIN, "-n", "2", "--trogdor-keep", timeout=300)
-    run.assert_outcomes(passed=1, failed=1)
     (name,) = re.findall(r"the lab is up: trogdor lab shell n1 --name (\S+)", run.stdout.str())
     with Lab.attach(name) as left:
         assert left.nodes["n1"].exec(["hostname"], check=True).stdout == "n1\n"
         assert left.client().nodes().keys() == {"n1", "n2"}
+    run.assert_outcomes(passed=1, failed=1)
 
 
 def test_the_same_tests_run_on_the_users_own_cluster_if_it_is_clean(pytester: pytest.Pytester) -> None:
