@@ -1,6 +1,6 @@
 """Agents, wardens and the coordinator struck at random moments of faults: how often, and how late all was gone.
 
-    PYTHONPATH=trogdor/src:trogdor/tests python bench/kill.py [100] [--nodes 20] [--seed 1]
+    PYTHONPATH=trogdor/src:trogdor/tests python bench/kill.py [100] [--nodes 10] [--seed 1]
 
 Ends with 1 and says what stayed or wedged, if anything did.
 """
@@ -12,8 +12,7 @@ import sys
 from lab.killing import Ground
 from trogdor.lab import Lab
 
-NODES = 20
-"""As many at once as two cores carry: with more, agents that nobody struck are late, and their wardens end them."""
+NODES = 10
 
 
 def main() -> int:
