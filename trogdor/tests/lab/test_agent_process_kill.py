@@ -12,6 +12,7 @@ from trogdor.lab.node import Node, NodeProcess
 
 KILL = "trogdor.fault.ProcessKillFaultSpec"
 SCRIPT = "while :; do echo tick; sleep 0.1; done"
+DEAF = f"trap '' TERM; {SCRIPT}"
 NOBODY = 65534
 LONG_MS = 60_000
 
@@ -27,9 +28,9 @@ def node(lab: Lab, agent: LabAgent) -> Iterator[Node]:
     node = lab.node("n1")
     yield node
     agent.forget_all()
-    for pid in tickers(node):
+    for pid in (*tickers(node), *tickers(node, DEAF)):
         node.exec(["kill", "-KILL", str(pid)])
-    until(lambda: not tickers(node))
+    until(lambda: not tickers(node) + tickers(node, DEAF))
 
 
 @pytest.fixture
@@ -43,9 +44,9 @@ def ticker(node: Node) -> Iterator[NodeProcess]:
     process.close()
 
 
-def tickers(node: Node) -> list[int]:
+def tickers(node: Node, script: str = SCRIPT) -> list[int]:
     """Without copies of themselves that are about to turn into another program."""
-    alike = [each for each in node.processes() if each.command == f"sh -c {SCRIPT}" and each.state != "Z"]
+    alike = [each for each in node.processes() if each.command == f"sh -c {script}" and each.state != "Z"]
     return [each.pid for each in alike if each.parent not in [other.pid for other in alike]]
 
 
@@ -115,20 +116,15 @@ def test_it_runs_again_by_the_next_agent_when_the_warden_died_too(node: Node, ag
 
 
 def test_one_that_does_not_end_when_asked_is_killed_at_the_end(node: Node, agent: LabAgent) -> None:
-    script = f"trap '' TERM; {SCRIPT}"
-    process = node.popen(["sh", "-c", script], log="ticker")
+    process = node.popen(["sh", "-c", DEAF], log="ticker")
     deaf = {"match": {"pattern": "^sh -c trap"}, "signal": "TERM"}
-
-    def running() -> list[int]:
-        return [each.pid for each in node.processes() if each.command == f"sh -c {script}" and each.state != "Z"]
-
-    until(running)
+    until(lambda: tickers(node, DEAF) == [process.pid])
     agent.arm(1, spec(**deaf), boot_ns() + 300 * MS, 1000)
     agent.done(1)
-    until(lambda: running() not in ([], [process.pid]))
     assert process.wait(60) == -signal.SIGKILL
-    assert len(running()) == 1
-    node.exec(["kill", "-KILL", *map(str, running())])
+    until(lambda: tickers(node, DEAF))
+    assert len(tickers(node, DEAF)) == 1
+    assert tickers(node, DEAF) != [process.pid]
 
 
 def test_nobody_starts_it_again_where_that_is_asked_for(node: Node, agent: LabAgent, ticker: Any) -> None:
