@@ -226,6 +226,34 @@ def test_sigterm_writes_back_and_unmounts(make_mount: MakeMount) -> None:
         os.close(file)
 
 
+MOUNTS_AND_IS_KILLED = """
+import os, signal, sys, kibosh
+fs = kibosh.Mount(sys.argv[1], sys.argv[2])
+fs.mount()
+with open(sys.argv[2] + "/file", "w") as file:
+    file.write("z" * 100_000)
+print(fs.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_mount_ends_with_the_program_that_made_it(make_mount: MakeMount, tmp_path: Path) -> None:
+    make_mount()  # or the test is left out
+    target, mountpoint = tmp_path / "t", tmp_path / "m"
+    target.mkdir()
+    mountpoint.mkdir()
+    package = Path(kibosh.__file__).parent.parent
+    command = [sys.executable, "-c", MOUNTS_AND_IS_KILLED, str(target), str(mountpoint)]
+    environment = {**os.environ, "PYTHONPATH": str(package)}
+    killed = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    wait_until(lambda: not is_mounted(str(mountpoint)), "still mounted")
+    wait_until(lambda: not Path(f"/proc/{int(killed.stdout)}").exists(), "the daemon is left")
+    assert (target / "file").read_bytes() == b"z" * 100_000
+
+
 def test_whoever_uses_the_target_past_the_mount_is_told_of(make_mount: MakeMount, tmp_path: Path) -> None:
     target = tmp_path / "a target"
     target.mkdir()

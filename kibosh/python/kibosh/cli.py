@@ -9,6 +9,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -178,6 +179,7 @@ def _mount_parser() -> argparse.ArgumentParser:
         "-o", metavar="OPTION,…", action="append", default=[], help="mount options, as mount(8)"
     )
     parser.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--owner-fd", type=int, help=argparse.SUPPRESS)
     return parser
 
 
@@ -200,7 +202,21 @@ def _run_mount(arguments: list[str]) -> int:
     options.foreground = options.foreground or options.debug
     if not options.foreground:
         options.ready_fd = _daemonize()
+    if options.owner_fd is not None:
+        _end_with_owner(options.owner_fd)
     return _serve(options, control_mode)
+
+
+def _end_with_owner(lives: int) -> None:
+    """SIGTERM to ourselves once nobody holds the other end of a pipe: whoever mounted has ended, in whatever way."""
+
+    def wait() -> None:
+        os.read(lives, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    # As the native threads do: the signal is for the one that waits for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    threading.Thread(target=wait, name="owner", daemon=True).start()
 
 
 def _serve(options: argparse.Namespace, control_mode: int) -> int:

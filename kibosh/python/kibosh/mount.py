@@ -25,7 +25,7 @@ class MountError(OSError):
 
 
 class Mount(Control):
-    """A directory under Kibosh.
+    """A directory under Kibosh, for as long as this process lives: if it is killed, the daemon writes back and unmounts.
 
     target: the directory whose files are served. mountpoint: where; it may be the target itself, which
     is then hidden beneath. mode: "fast" (the mount alone changes the target) or "coherent" (changes made
@@ -55,6 +55,7 @@ class Mount(Control):
         arguments += [f"-o{option}" for option in options]
         self._arguments = [*arguments, "--target", str(self.target), str(self.mountpoint)]
         self._daemon: subprocess.Popen[bytes] | None = None
+        self._lifeline: int | None = None
 
     @property
     def pid(self) -> int | None:
@@ -66,20 +67,31 @@ class Mount(Control):
         if self._daemon:
             raise MountError(f"{self.mountpoint} is mounted already")
         ready, theirs = os.pipe()
+        lives, lifeline = os.pipe()
         package = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(part for part in (package, os.environ.get("PYTHONPATH")) if part)
-        command = [sys.executable, "-m", "kibosh", f"--ready-fd={theirs}", *self._arguments]
+        command = [sys.executable, "-m", "kibosh", f"--ready-fd={theirs}", f"--owner-fd={lives}"]
         environment = {**os.environ, "PYTHONPATH": path}
         try:
             self._daemon = subprocess.Popen(
-                command, pass_fds=[theirs], env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+                [*command, *self._arguments],
+                pass_fds=[theirs, lives],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
             )
+        except OSError:
+            os.close(lifeline)
+            os.close(ready)
+            raise
         finally:
             os.close(theirs)
+            os.close(lives)
+        self._lifeline = lifeline
         told = os.read(ready, 4096)
         os.close(ready)
         if told != b".":
-            self._daemon.wait()
+            self._wait()
             self._daemon = None
             raise MountError(
                 told.decode(errors="replace") or f"no mount at {self.mountpoint}: the daemon died"
@@ -89,20 +101,27 @@ class Mount(Control):
         """Writes back, unmounts and waits for the daemon's end. A daemon that does not end is killed."""
         if not self._daemon:
             return
-        daemon, self._daemon = self._daemon, None
-        daemon.send_signal(signal.SIGTERM)
+        self._daemon.send_signal(signal.SIGTERM)
         try:
-            daemon.wait(timeout_seconds)
+            self._wait(timeout_seconds)
         except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
+            self.kill()
+        self._daemon = None
         unmount(self.mountpoint)
 
     def kill(self) -> None:
         """Kills the daemon, as a crash would: the mount answers ENOTCONN until `unmount`."""
         if self._daemon:
             self._daemon.kill()
-            self._daemon.wait()
+            self._wait()
+
+    def _wait(self, timeout_seconds: float | None = None) -> None:
+        """For the end of the daemon, which needs to know of ours no longer then."""
+        if self._daemon:
+            self._daemon.wait(timeout_seconds)
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None
 
     def __enter__(self) -> Mount:
         self.mount()
