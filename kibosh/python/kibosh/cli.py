@@ -208,7 +208,7 @@ def _run_mount(arguments: list[str]) -> int:
 
 
 def _end_with_owner(lives: int) -> None:
-    """SIGTERM to ourselves once nobody holds the other end of a pipe: whoever mounted has ended, in whatever way."""
+    """SIGTERM to ourselves once nobody holds the other end of a pipe: whoever mounted has ended, somehow."""
 
     def wait() -> None:
         os.read(lives, 1)

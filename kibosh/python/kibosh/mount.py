@@ -25,7 +25,7 @@ class MountError(OSError):
 
 
 class Mount(Control):
-    """A directory under Kibosh, for as long as this process lives: if it is killed, the daemon writes back and unmounts.
+    """A directory under Kibosh while this process lives: if it is killed, the daemon unmounts in good order.
 
     target: the directory whose files are served. mountpoint: where; it may be the target itself, which
     is then hidden beneath. mode: "fast" (the mount alone changes the target) or "coherent" (changes made
