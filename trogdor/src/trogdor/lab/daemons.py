@@ -27,15 +27,14 @@ _POLL_S = 0.01
 
 
 def topology(lab: Lab) -> dict[str, Any]:
-    """The lab as upstream's configuration file has it: an agent on each node, the coordinator on its own."""
-    nodes: dict[str, dict[str, Any]] = {
-        name: {"hostname": name, "trogdor.agent.port": AGENT_PORT, "tags": ["lab"]} for name in lab.nodes
-    }
-    nodes[COORDINATOR] = {
-        "hostname": COORDINATOR,
-        "trogdor.coordinator.port": COORDINATOR_PORT,
-        "trogdor.external.commands": ["*"],
-    }
+    """The lab as upstream's configuration file has it: an agent on each node, the coordinator on its own.
+
+    Any command is allowed: nobody reaches these daemons who may not run commands in the lab anyway.
+    """
+    nodes: dict[str, dict[str, Any]] = {name: {"trogdor.agent.port": AGENT_PORT, "tags": ["lab"]} for name in lab.nodes}
+    nodes[COORDINATOR] = {"trogdor.coordinator.port": COORDINATOR_PORT}
+    for name, node in nodes.items():
+        node.update({"hostname": name, "trogdor.external.commands": ["*"]})
     return {"platform": "org.apache.kafka.trogdor.basic.BasicPlatform", "nodes": nodes}
 
 
