@@ -10,6 +10,8 @@ from trogdor.lab.lab import Lab
 
 from .conftest import agent_of, until
 
+pytestmark = pytest.mark.xdist_group("one broker")
+
 UPSTREAM = "org.apache.kafka.trogdor.workload."
 COMMON = {"durationMs": 10_000_000, "bootstrapServers": "localhost:9092"}
 

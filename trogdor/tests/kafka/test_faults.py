@@ -24,11 +24,12 @@ BROKERS = ["n1", "n2", "n3"]
 DISK = "/mnt/disk"
 CONFIG = {"min.insync.replicas": "2", "default.replication.factor": "3"}
 KIBOSH = importlib.util.find_spec("kibosh") is not None
-ONLY_KRAFT = pytest.mark.parametrize("running", ["kraft"], indirect=True)
+KRAFT, ZOOKEEPER = (pytest.param(mode, marks=pytest.mark.xdist_group(mode)) for mode in ("kraft", "zookeeper"))
+ONLY_KRAFT = pytest.mark.parametrize("running", [KRAFT], indirect=True)
 """For what does not differ with ZooKeeper: each cluster's time is dear."""
 
 
-@pytest.fixture(scope="module", params=["kraft", "zookeeper"])
+@pytest.fixture(scope="module", params=[KRAFT, ZOOKEEPER])
 def running(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     ensemble = ["zk1"] if request.param == "zookeeper" else []
     with ExitStack() as stack:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import pytest
+
 from trogdor.client import Client
 from trogdor.lab.daemons import AGENT_PORT, COORDINATOR_PORT, TOPOLOGY_FILE
 from trogdor.lab.http import NodeHTTPConnection, answers
@@ -14,6 +16,8 @@ from trogdor.lab.node import Node, NodeProcess
 from trogdor.lab.recipes.jars import QUICK_START, class_path
 
 from .conftest import agent_of, end, until
+
+pytestmark = pytest.mark.xdist_group("one broker")
 
 PACKAGE = "org.apache.kafka.trogdor"
 TOPICS = {"java": {"numPartitions": 2, "replicationFactor": 1}}

@@ -14,6 +14,8 @@ from trogdor.lab.recipes.jars import QUICK_START, class_path
 
 from .conftest import run_workload
 
+pytestmark = pytest.mark.xdist_group("one broker")
+
 LATENCY = ["averageLatencyMs", "p50LatencyMs", "p95LatencyMs", "p99LatencyMs"]
 PARTITIONS = {"numPartitions": 3, "replicationFactor": 1}
 

@@ -25,10 +25,14 @@ def refusal(node: str, spec: Spec) -> str:
 
 
 async def poll(agent: "Agent") -> None:
-    """Looks at a Java agent each second, until it is lost. Raises ClientError."""
+    """Looks at a Java agent each second, until it is lost or another answers in its place. Raises ClientError."""
+    since_ms = None
     while True:
         asked_ns = agent.now_ns()
         status = await agent.connection.send(Call("GET", "/agent/status"), POLL_S * 3)
+        if since_ms not in (None, status["serverStartMs"]):
+            return
+        since_ms = status["serverStartMs"]
         agent.heard()
         agent.polled({int(key): _shown(worker) for key, worker in status.get("workers", {}).items()}, asked_ns)
         await asyncio.sleep(POLL_S)

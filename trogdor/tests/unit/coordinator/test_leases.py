@@ -7,8 +7,9 @@ import aiohttp
 import pytest
 
 from trogdor.client import AsyncClient, Client, NotFound, Refused, calls
-from trogdor.coordinator import leases
+from trogdor.coordinator import java, leases
 from unit.coordinator.conftest import DEADLINE_S, Cluster
+from unit.coordinator.stand_in import StandIn
 
 LONG_MS = 600_000
 
@@ -101,6 +102,24 @@ async def test_a_report_on_a_late_task_has_its_marks(pair: Cluster) -> None:
     url = f"http://127.0.0.1:{pair.coordinator.port}/page/report?taskId=t"
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         assert "it is now" in await response.text()
+
+
+async def test_an_agent_of_ours_in_the_place_of_a_java_one_is_met_between_two_looks(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cluster.add("node0", java=True)
+    await cluster.start()
+    await cluster.met()
+    assert (await cluster.client.nodes())["node0"]["kind"] == "java"
+    before = cluster.agents["node0"]
+    monkeypatch.setattr(java, "POLL_S", 0.3)
+    await before.kill()
+    after = cluster.agents["node0"] = StandIn("node0")
+    after.port = before.port
+    await after.start()
+    assert cluster.coordinator
+    await cluster.until(lambda: cluster.coordinator.tasks.agents["node0"].kind == "own")  # type: ignore[union-attr]
+    await cluster.met()
 
 
 async def test_a_java_agent_is_told_at_the_instant_and_polled(cluster: Cluster) -> None:

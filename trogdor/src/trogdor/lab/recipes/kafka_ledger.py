@@ -16,12 +16,15 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from confluent_kafka import Consumer, TopicPartition
+
     from trogdor.lab.node import Node
 
 MODULE = "trogdor.lab.recipes.kafka_ledger"
@@ -29,6 +32,9 @@ SOURCE = Path(__file__).resolve().parents[3]
 PER_SECOND = 200
 DELIVERY_TIMEOUT_MS = 15_000
 """For so long a message is waited for that a broker has which was suspended: those after it wait, too."""
+
+MOVING_S = 60.0
+"""For so long the reader puts up with a leader that moves."""
 
 PATIENCE_S = 120.0
 MAX_A_RUN = 1_000_000_000
@@ -135,7 +141,7 @@ def read(bootstrap: str, topic: str) -> None:
     from confluent_kafka import Consumer, TopicPartition
 
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "ledger", "log_level": 2})
-    first, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=60)
+    first, end = _extent(consumer, TopicPartition(topic, 0))
     consumer.assign([TopicPartition(topic, 0, first)])
     numbers: list[int] = []
     position = first
@@ -146,6 +152,20 @@ def read(bootstrap: str, topic: str) -> None:
                 position = (message.offset() or 0) + 1
     consumer.close()
     print(json.dumps(numbers))
+
+
+def _extent(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """The first offset and the one after the last; asked again while the leader moves."""
+    from confluent_kafka import KafkaException
+
+    deadline = time.monotonic() + MOVING_S
+    while True:
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=MOVING_S)
+        except KafkaException as failure:
+            if not failure.args[0].retriable() or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
 
 
 VERBS: dict[str, Callable[..., None]] = {"create": create, "write": write, "read": read}
