@@ -5,17 +5,9 @@ from collections.abc import Iterable, Sequence
 
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock
 from trogdor.probe.beacons import ASK_S, Arrival, Beacons, Stream
+from trogdor.probe.degraded import DegradedWatch
 from trogdor.probe.expect import LinkSlow
-from trogdor.probe.network import (
-    AFTER_NS,
-    BASED_S,
-    GONE_NS,
-    LATEST_NS,
-    MAX_PEERS,
-    Peers,
-    ask_until_they_come,
-    dense_around,
-)
+from trogdor.probe.network import AFTER_NS, LATEST_NS, MAX_PEERS, Peers, dense_around
 from trogdor.probe.sight import SEEN, Sight, not_seen, summed_up, unverified
 
 ENOUGH = 5
@@ -65,32 +57,10 @@ class _Slow:
         return [arrival for arrival in self.stream.arrivals if arrival.left_ns + (self.base_ns or 0) > instant_ns]
 
 
-class DelayWatch:
-    """Watches the delays that one fault makes where they arrive: at this node."""
+class DelayWatch(DegradedWatch[_Slow]):
+    """Watches the delays that one fault makes."""
 
-    def __init__(
-        self, beacons: Beacons, clock: Clock, term_ns: tuple[int, int], links: Sequence[_Slow], blind: Sequence[str]
-    ) -> None:
-        """``blind``: why some delays are not watched."""
-        self._beacons = beacons
-        self._clock = clock
-        self._links = links
-        self._blind = blind
-        self._holds: list[_Slow] = []
-        streams = [each.stream for each in links]
-        self._asking = asyncio.create_task(ask_until_they_come(beacons, streams, clock, term_ns))
-
-    async def based(self) -> None:
-        """See Watch."""
-        while not all(each.stream.arrivals for each in self._links):
-            await asyncio.sleep(BASED_S)
-
-    async def seen(self, fired_ns: int) -> Sight:
-        """See Watch."""
-        sights = await asyncio.gather(*(self._slow_seen(each, fired_ns) for each in self._links))
-        return summed_up([*(unverified(why) for why in self._blind), *sights])
-
-    async def _slow_seen(self, slow: _Slow, fired_ns: int) -> Sight:
+    async def _seen(self, slow: _Slow, fired_ns: int) -> Sight:
         self._beacons.drain()
         before = slow.stream.until(fired_ns)
         if not before:
@@ -130,7 +100,7 @@ class DelayWatch:
             else unverified(f"{slow.name}: too short to be seen")
             for slow in self._links
         ]
-        return summed_up([*(unverified(why) for why in self._blind), *sights])
+        return summed_up([*self._blind, *sights])
 
     async def broken(self) -> str:
         """See Watch."""
@@ -141,16 +111,8 @@ class DelayWatch:
                     return f"{slow.name}: beacons come as fast as before"
             await asyncio.sleep(1.0)
 
-    async def gone(self, undone_ns: int) -> Sight:
-        """See Watch."""
-        if not self._holds:
-            return unverified("it was not seen to hold")
-        return summed_up(await asyncio.gather(*(self._fast_again(each, undone_ns) for each in self._holds)))
-
-    async def _fast_again(self, slow: _Slow, undone_ns: int) -> Sight:
-        now_ns = self._clock.boot_ns()
-        deadline_ns = now_ns + GONE_NS
-        slow.stream.dense, slow.stream.end_ns = [(now_ns, deadline_ns)], deadline_ns + AFTER_NS
+    async def _gone(self, slow: _Slow, undone_ns: int) -> Sight:
+        deadline_ns = self._listen_again(slow.stream)
         while True:
             self._beacons.drain()
             fast = [each for each in slow.sent_after(undone_ns) if slow.extra_ns([each]) < slow.half_ns]
@@ -160,12 +122,6 @@ class DelayWatch:
                 return unverified(f"{slow.name}: no beacon came as fast as before for a second after the end")
             self._beacons.ask(slow.stream)
             await asyncio.sleep(ASK_S)
-
-    def close(self) -> None:
-        """See Watch."""
-        self._asking.cancel()
-        for each in self._links:
-            self._beacons.forget(each.stream)
 
 
 def watch_delays(

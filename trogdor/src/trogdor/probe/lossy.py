@@ -8,22 +8,14 @@ late a busy machine comes to them; what such a machine loses itself comes in run
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock
 from trogdor.probe.beacons import ASK_S, DENSE_S, Beacons, Stream
+from trogdor.probe.degraded import DegradedWatch
 from trogdor.probe.expect import LinkLossy
-from trogdor.probe.network import (
-    AFTER_NS,
-    BASED_S,
-    BEFORE_NS,
-    GONE_NS,
-    MARGIN_NS,
-    MAX_PEERS,
-    Peers,
-    ask_until_they_come,
-)
-from trogdor.probe.sight import SEEN, Sight, not_seen, summed_up, unverified
+from trogdor.probe.network import AFTER_NS, BEFORE_NS, MARGIN_NS, MAX_PEERS, Peers
+from trogdor.probe.sight import SEEN, Sight, not_seen, unverified
 
 CERTAIN = math.log(1e6)
 SURE_ENOUGH = math.log(1e3)
@@ -109,32 +101,10 @@ class _Lossy:
         return f"{self.name}: of {self.drawn} beacons {self.lost} were lost, {self.twice} came twice"
 
 
-class LossWatch:
-    """Watches the losses and copies that one fault makes where links arrive: at this node."""
+class LossWatch(DegradedWatch[_Lossy]):
+    """Watches the losses and copies that one fault makes; it takes the longer to tell the rarer they are."""
 
-    def __init__(
-        self, beacons: Beacons, clock: Clock, term_ns: tuple[int, int], links: Sequence[_Lossy], blind: Sequence[str]
-    ) -> None:
-        """``blind``: why some links are not watched."""
-        self._beacons = beacons
-        self._clock = clock
-        self._links = links
-        self._blind = blind
-        self._holds: list[_Lossy] = []
-        streams = [each.stream for each in links]
-        self._asking = asyncio.create_task(ask_until_they_come(beacons, streams, clock, term_ns))
-
-    async def based(self) -> None:
-        """See Watch."""
-        while not all(each.stream.arrivals for each in self._links):
-            await asyncio.sleep(BASED_S)
-
-    async def seen(self, fired_ns: int) -> Sight:
-        """See Watch; later the rarer it is what is asked for."""
-        sights = await asyncio.gather(*(self._lossy_seen(each, fired_ns) for each in self._links))
-        return summed_up([*(unverified(why) for why in self._blind), *sights])
-
-    async def _lossy_seen(self, lossy: _Lossy, fired_ns: int) -> Sight:
+    async def _seen(self, lossy: _Lossy, fired_ns: int) -> Sight:
         lossy.begin(fired_ns + MARGIN_NS)
         deadline_ns = self._clock.boot_ns() + LONGEST_NS
         while (sight := self._judge(lossy, fired_ns)) is None:
@@ -168,17 +138,9 @@ class LossWatch:
                     return f"{lossy.name}: beacons arrive again as without the fault"
             await asyncio.sleep(1.0)
 
-    async def gone(self, undone_ns: int) -> Sight:
-        """See Watch."""
-        if not self._holds:
-            return unverified("it was not seen to hold")
-        return summed_up(await asyncio.gather(*(self._whole_again(each, undone_ns) for each in self._holds)))
-
-    async def _whole_again(self, lossy: _Lossy, undone_ns: int) -> Sight:
-        now_ns = self._clock.boot_ns()
-        deadline_ns = now_ns + GONE_NS
+    async def _gone(self, lossy: _Lossy, undone_ns: int) -> Sight:
+        deadline_ns = self._listen_again(lossy.stream)
         lossy.begin(undone_ns + MARGIN_NS)
-        lossy.stream.dense, lossy.stream.end_ns = [(now_ns, deadline_ns)], deadline_ns + AFTER_NS
         while max(lossy.scores()) > -SURE_ENOUGH:
             if self._clock.boot_ns() >= deadline_ns:
                 return unverified(f"{lossy.said()}: too few to tell within a second of the end")
@@ -187,12 +149,6 @@ class LossWatch:
             self._beacons.drain()
             lossy.count(self._clock.boot_ns())
         return Sight(SEEN, max(undone_ns, lossy.first_ns or 0))
-
-    def close(self) -> None:
-        """See Watch."""
-        self._asking.cancel()
-        for each in self._links:
-            self._beacons.forget(each.stream)
 
 
 def watch_losses(

@@ -1,0 +1,74 @@
+"""What the watches of degraded links have in common: a stream of beacons for each link, before and during and after."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, Protocol, TypeVar
+
+from trogdor.instant import Clock
+from trogdor.probe.beacons import Beacons, Stream
+from trogdor.probe.network import AFTER_NS, BASED_S, GONE_NS, ask_until_they_come
+from trogdor.probe.sight import Sight, summed_up, unverified
+
+
+class Watched(Protocol):
+    """One link, and the beacons that come over it."""
+
+    @property
+    def stream(self) -> Stream: ...
+
+
+Link = TypeVar("Link", bound=Watched)
+
+
+class DegradedWatch(ABC, Generic[Link]):
+    """Watches what one fault does to links where they arrive: at this node."""
+
+    def __init__(
+        self, beacons: Beacons, clock: Clock, term_ns: tuple[int, int], links: Sequence[Link], blind: Sequence[str]
+    ) -> None:
+        """``blind``: why some links are not watched."""
+        self._beacons = beacons
+        self._clock = clock
+        self._links = links
+        self._blind = [unverified(why) for why in blind]
+        self._holds: list[Link] = []
+        """On which the fault was seen to hold."""
+        streams = [each.stream for each in links]
+        self._asking = asyncio.create_task(ask_until_they_come(beacons, streams, clock, term_ns))
+
+    async def based(self) -> None:
+        """See Watch."""
+        while not all(each.stream.arrivals for each in self._links):
+            await asyncio.sleep(BASED_S)
+
+    async def seen(self, fired_ns: int) -> Sight:
+        """See Watch."""
+        return summed_up([*self._blind, *await asyncio.gather(*(self._seen(each, fired_ns) for each in self._links))])
+
+    @abstractmethod
+    async def _seen(self, link: Link, fired_ns: int) -> Sight:
+        """Whether the fault took on a link."""
+
+    async def gone(self, undone_ns: int) -> Sight:
+        """See Watch."""
+        if not self._holds:
+            return unverified("it was not seen to hold")
+        return summed_up(await asyncio.gather(*(self._gone(each, undone_ns) for each in self._holds)))
+
+    @abstractmethod
+    async def _gone(self, link: Link, undone_ns: int) -> Sight:
+        """Whether a link is as before."""
+
+    def _listen_again(self, stream: Stream) -> int:
+        """Wants beacons often from now until the instant returned, to see the end of the fault."""
+        now_ns = self._clock.boot_ns()
+        deadline_ns = now_ns + GONE_NS
+        stream.dense, stream.end_ns = [(now_ns, deadline_ns)], deadline_ns + AFTER_NS
+        return deadline_ns
+
+    def close(self) -> None:
+        """See Watch."""
+        self._asking.cancel()
+        for each in self._links:
+            self._beacons.forget(each.stream)
