@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,6 +225,25 @@ def test_sigterm_writes_back_and_unmounts(make_mount: MakeMount) -> None:
     assert (fs.target / "file").read_bytes() == b"y" * 100_000
     with pytest.raises(OSError):
         os.close(file)
+
+
+def test_without_its_compiled_part_it_says_what_to_do(tmp_path: Path) -> None:
+    package = Path(kibosh.__file__).parent
+    shutil.copytree(package, tmp_path / "kibosh", ignore=shutil.ignore_patterns("_native*", "__pycache__"))
+    script = (
+        "import sys, kibosh\ntry: kibosh.Mount(*sys.argv[1:]).mount()\nexcept OSError as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "the compiled part cannot be loaded" in done.stdout
+    assert "make -C kibosh build" in done.stdout
 
 
 MOUNTS_AND_IS_KILLED = """

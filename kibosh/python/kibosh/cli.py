@@ -220,8 +220,11 @@ def _end_with_owner(lives: int) -> None:
 
 
 def _serve(options: argparse.Namespace, control_mode: int) -> int:
-    from kibosh import _native
-
+    try:
+        from kibosh import _native
+    except ImportError as error:
+        cure = "install a wheel of kibosh, or build it in its source tree with `make -C kibosh build`"
+        return _fail(options.ready_fd, f"the compiled part cannot be loaded ({error}): {cure}")
     if options.pidfile:
         Path(options.pidfile).write_text(f"{os.getpid()}\n")
     waiting = options.ready_fd
