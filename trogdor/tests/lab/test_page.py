@@ -68,6 +68,12 @@ DECIDED = ":not(.planned):not(.armed)"
 """What a fault's bar is once there is a verdict on it, whichever: that is for the probes' tests."""
 
 
+def test_an_empty_list_says_how_to_fill_it(page: Any, lab: Lab) -> None:
+    page.get_by_text("No tasks yet").wait_for()
+    lab.client().create_task("first", {"class": "NoOpTaskSpec"})
+    page.get_by_text("No tasks yet").wait_for(state="hidden")
+
+
 def test_a_fault_is_created_by_the_form_seen_live_stopped_and_reported(page: Any, lab: Lab) -> None:
     page.get_by_role("button", name="New task").click()
     page.get_by_label("What", exact=True).select_option(label="NetworkPartitionFaultSpec")

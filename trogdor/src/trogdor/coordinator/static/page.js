@@ -150,6 +150,8 @@ const rows = () => {
     return make("tr", {}, make("td", {}, button), make("td", {}, short(task.spec)), make("td", {}, task.state.toLowerCase()),
       make("td", {}, clock(task.spec.startMs)), make("td", {}, lasting(task.spec.durationMs)), make("td", { class: kind }, words.slice(0, 160)))
   }))
+  $("none").hidden = found.length > 0
+  $("none").textContent = tasks.size ? "No task fits." : "No tasks yet: New task makes one, as does `trogdor partition n1 / n2`."
   $("more").hidden = found.length <= shown
   $("more").firstElementChild.textContent = `${Math.min(shown, found.length)} of ${found.length} shown.`
   rowsTook = performance.now() - began
