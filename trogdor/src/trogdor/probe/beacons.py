@@ -14,7 +14,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +33,7 @@ DENSE_S = {"udp": 0.005, "udp-new": 0.01, "tcp": 0.02, "icmp": 0.02}
 SPARSE_S = 0.25
 ASK_S = 0.01
 MAX_STREAMS = 256
+MOST_AT_ONCE = 1000
 MAX_UNTIL_MS = 3_600_000
 MAX_PACKET = 1200
 MAX_WINDOWS = 8
@@ -93,6 +94,16 @@ class _Sending:
     end_ns: int
     number: int = 0
     timer: asyncio.TimerHandle | None = None
+
+
+def _received(sock: socket.socket) -> Iterator[tuple[bytes, list[tuple[int, int, bytes]], Any]]:
+    """Packets that have arrived already, with their ancillary data and source; so many that others have their turn."""
+    for _ in range(MOST_AT_ONCE):
+        try:
+            packet, ancillary, _, source = sock.recvmsg(MAX_PACKET, 64)
+        except OSError:
+            return
+        yield packet, ancillary, source
 
 
 class Beacons:
@@ -216,20 +227,12 @@ class Beacons:
     # Receiving.
 
     def _receive(self, sock: socket.socket) -> None:
-        for _ in range(1000):
-            try:
-                packet, ancillary, _, source = sock.recvmsg(MAX_PACKET, 64)
-            except OSError:
-                return
+        for packet, ancillary, source in _received(sock):
             with suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError):
                 self._take(json.loads(packet), source, self._arrived_ns(ancillary))
 
     def _receive_echoes(self, family: socket.AddressFamily, sock: socket.socket) -> None:
-        for _ in range(1000):
-            try:
-                packet, ancillary, _, _ = sock.recvmsg(MAX_PACKET, 64)
-            except OSError:
-                return
+        for packet, ancillary, _ in _received(sock):
             with suppress(ValueError, KeyError, TypeError, IndexError, OverflowError):
                 message = json.loads(echo.answered(family, packet))
                 stream = self._asked[str(message["id"])]
