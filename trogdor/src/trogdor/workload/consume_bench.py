@@ -3,8 +3,8 @@
 import threading
 import time
 import uuid
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -17,6 +17,8 @@ from trogdor.workload.pacing import Pace, per_second, unlimited
 from trogdor.workload.payloads import LONG_BYTES
 from trogdor.workload.producing import latency_fields
 from trogdor.workload.topics import subscriptions
+
+Bench = TypeVar("Bench", ConsumeBenchSpec, ShareConsumeBenchSpec)
 
 POLL_S = 0.05
 MAX_POLL_INTERVAL_MS = 100_000
@@ -177,16 +179,19 @@ def consumers(spec: ConsumeBenchSpec, channel: Channel) -> list[Consuming]:
 
 
 def _make(spec: ConsumeBenchSpec, index: int, channel: Channel) -> Consuming:
-    client_id = f"consumer.{channel.task_id}-{index}"
-    base = {
+    group = {"group.id": spec.consumer_group or f"consume-bench-{uuid.uuid4()}", "auto.offset.reset": "earliest"}
+    base = base_of(spec, index, channel) | group
+    conf = conf_of("consumer", channel, base, spec.common_client_conf, spec.consumer_conf)
+    return Consuming(consumer(conf, channel), base["client.id"], spec, conf.max_poll_records, channel)
+
+
+def base_of(spec: ConsumeBenchSpec | ShareConsumeBenchSpec, index: int, channel: Channel) -> dict[str, str]:
+    """The Java properties of a consumer, whatever its group: the thread's number is in its id."""
+    return {
         "bootstrap.servers": spec.bootstrap_servers,
-        "client.id": client_id,
-        "group.id": spec.consumer_group or f"consume-bench-{uuid.uuid4()}",
-        "auto.offset.reset": "earliest",
+        "client.id": f"consumer.{channel.task_id}-{index}",
         "max.poll.interval.ms": str(MAX_POLL_INTERVAL_MS),
     }
-    conf = conf_of("consumer", channel, base, spec.common_client_conf, spec.consumer_conf)
-    return Consuming(consumer(conf, channel), client_id, spec, conf.max_poll_records, channel)
 
 
 def _assignment(client: Consumer, wanted: dict[str, list[int]]) -> list[TopicPartition]:
@@ -199,8 +204,13 @@ def _assignment(client: Consumer, wanted: dict[str, list[int]]) -> list[TopicPar
 
 def consume_bench(spec: ConsumeBenchSpec, channel: Channel) -> None:
     """Runs a ConsumeBench until every consumer has its messages or it is stopped. Raises WorkloadError."""
+    run_consumers(spec, channel, consumers)
+
+
+def run_consumers(spec: Bench, channel: Channel, made: Callable[[Bench, Channel], Sequence[Consuming]]) -> None:
+    """Runs the consumers made for a spec until each has its messages or it is stopped. Raises WorkloadError."""
     processor = Processor(spec.record_processor) if spec.record_processor is not None else None
-    bench = ConsumeBench(consumers(spec, channel), processor, channel)
+    bench = ConsumeBench(made(spec, channel), processor, channel)
     with channel.reporting(bench.status):
         bench.consume_all()
 

@@ -9,7 +9,7 @@ from confluent_kafka import Message
 from trogdor.spec.workload import ShareConsumeBenchSpec
 from trogdor.workload.channel import Channel, run
 from trogdor.workload.clients import WorkloadError, conf_of
-from trogdor.workload.consume_bench import MAX_POLL_INTERVAL_MS, POLL_S, ConsumeBench, Consuming, Processor
+from trogdor.workload.consume_bench import POLL_S, Consuming, base_of, run_consumers
 from trogdor.workload.share_group import share_consumer
 from trogdor.workload.topics import subscriptions
 
@@ -32,23 +32,16 @@ def share_consumers(spec: ShareConsumeBenchSpec, channel: Channel) -> list[Share
 
 
 def _make(spec: ShareConsumeBenchSpec, topics: list[str], index: int, channel: Channel) -> ShareConsuming:
-    client_id = f"consumer.{channel.task_id}-{index}"
-    base = {
-        "bootstrap.servers": spec.bootstrap_servers,
-        "client.id": client_id,
-        "group.id": spec.share_group,
-        "max.poll.interval.ms": str(MAX_POLL_INTERVAL_MS),
-    }
+    base = base_of(spec, index, channel) | {"group.id": spec.share_group}
     conf = conf_of("share", channel, base, spec.common_client_conf, spec.consumer_conf)
-    return ShareConsuming(share_consumer(conf, topics, channel), client_id, spec, conf.max_poll_records, channel)
+    return ShareConsuming(
+        share_consumer(conf, topics, channel), base["client.id"], spec, conf.max_poll_records, channel
+    )
 
 
 def share_consume_bench(spec: ShareConsumeBenchSpec, channel: Channel) -> None:
     """Runs until every member has its messages or it is stopped. Raises WorkloadError."""
-    processor = Processor(spec.record_processor) if spec.record_processor is not None else None
-    bench = ConsumeBench(share_consumers(spec, channel), processor, channel)
-    with channel.reporting(bench.status):
-        bench.consume_all()
+    run_consumers(spec, channel, share_consumers)
 
 
 if __name__ == "__main__":
