@@ -2,7 +2,9 @@
 # make test: the same set-up, then every test. Parts of it: test-unit, test-lab, test-java, test-kibosh, test-kafka,
 # test-ducktape.
 # make lint: format, ruff, mypy, the layers, Rust's clippy. make docs: what is made from the code.
-# make bench, bench-scale, bench-kibosh, bench-kafka: the tables. make demo-kafka: the active controller suspended under load.
+# make bench, bench-scale, bench-kibosh, bench-kafka, bench-kill: the tables. make bench PARTS="lag page": some of the first.
+# make bench-kill KILLS=10: fewer than a hundred of each.
+# make demo-kafka: the active controller suspended under load.
 
 SHELL := /bin/bash
 VENV ?= .venv
@@ -12,6 +14,8 @@ BIN := $(abspath $(VENV))/bin
 ## On CI's machine, which may stall, a red test is run once more; the summary names each that was: a bug to be found.
 PYTEST := $(BIN)/python -m pytest -c trogdor/pyproject.toml -q $(if $(CI),--reruns 1 -raR)
 SHARE := @tools/share
+KILLS := 100
+PARTS := coordinator lag lab_nodes lab_partition lab_degraded page resolve schedule kill  # each within three minutes
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-kafka lint docs test test-unit test-lab test-java test-kibosh test-kafka test-examples \
@@ -65,8 +69,7 @@ test-ducktape: setup
 	$(SHARE) ducktape 600 tools/test-ducktape
 
 bench: setup
-	@for part in coordinator.py lag.py lab_nodes.py lab_partition.py lab_degraded.py page.py resolve.py schedule.py 'kill.py 1'; do \
-	  echo; PYTHONPATH=trogdor/src:trogdor/tests $(BIN)/python bench/$$part || exit 1; done
+	@tools/bench $(PARTS)
 
 bench-scale: setup
 	@PYTHONPATH=trogdor/src:trogdor/tests $(BIN)/python bench/scale.py
@@ -78,7 +81,7 @@ bench-kafka: setup
 	@$(BIN)/python bench/kafka.py
 
 bench-kill: setup
-	@PYTHONPATH=trogdor/src:trogdor/tests $(BIN)/python bench/kill.py 100
+	@PYTHONPATH=trogdor/src:trogdor/tests $(BIN)/python bench/kill.py $(KILLS)
 
 demo-kafka: setup
 	@$(BIN)/python -m trogdor demo-kafka

@@ -9,6 +9,7 @@ Aims at the 99th percentile: closed within 5 ms of the instant, open within 20 m
 
 import argparse
 import os
+import sys
 import time
 from contextlib import suppress
 
@@ -76,7 +77,10 @@ def main() -> None:
                 at_one.arrived.clear()
                 at_two.arrived.clear()
                 lags.append(run(lab.client(), number, [Watch(one, at_two), Watch(two, at_one)]))
+                if len(lags) % 50 == 0:
+                    print(f"{len(lags)} of {arguments.runs}", file=sys.stderr)
     closed, opened = zip(*lags, strict=True)
+    print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
     print(f"{arguments.runs} partitions, ms late{'':12}  {'min':>7}  {'p50':>7}  {'p99':>7}  {'max':>7}   aim at p99")
     show("closed after the instant", list(closed), 5)
     show("open after the end", list(opened), 20)

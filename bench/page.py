@@ -25,7 +25,10 @@ SPREAD_MS = 300_000
 """The many tasks begin within so much time, from an hour ahead: they are planned, and none runs meanwhile."""
 
 WATCH = """id => {
-  const began = performance.now(), seen = window.seen = {}
+  const seen = window.seen = {}
+  let began
+  const press = () => { began = performance.now() }
+  document.getElementById("create").addEventListener("submit", press, { once: true, capture: true })
   const look = () => {
     const bar = document.querySelector(`#timeline .bar[data-task="${id}"]`)
     if (bar) seen.bar ??= performance.now() - began
@@ -58,10 +61,10 @@ def create(page: Any, client: Client, name: str) -> dict[str, float]:
     page.get_by_label("What", exact=True).select_option(label="NetworkPartitionFaultSpec")
     page.get_by_label("Task id").fill(name)
     page.get_by_label("For, in seconds").fill("600")
-    page.evaluate(WATCH, name)
     before: int = page.evaluate("fetch('/page/span').then(answer => answer.json()).then(span => span.seq)")
+    page.evaluate(WATCH, name)
     page.get_by_role("button", name="Create").click()
-    page.wait_for_function("() => seen.verdict !== undefined", timeout=60_000)
+    page.wait_for_function("() => seen.verdict !== undefined", polling=50, timeout=60_000)
     seen: dict[str, float] = page.evaluate("seen")
     told = [event["atMs"] for event in client.events(after=before) if event.get("taskId") == name and is_seen(event)]
     client.stop_task(name)
@@ -118,7 +121,9 @@ def main() -> None:
     with Lab(nodes=3) as lab, browser() as chromium:
         lab.start_daemons()
         with door(lab.runtime / "coordinator.sock") as address, lab.client() as client:
-            measure(opened(chromium, address), client, arguments.runs, "")
+            page = opened(chromium, address)
+            measure(page, client, arguments.runs, "")
+            page.close()  # what one viewer costs is measured
             span = many_tasks(lab, arguments.tasks)
             beside = f", beside {arguments.tasks} tasks"
             page = opened(chromium, address)

@@ -9,11 +9,11 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from lab.cases import AGENT_STRIKES, BOTH_STRIKES, COORDINATOR_STRIKES, CUT_OFF, USER_STRIKES, Case, table
+from lab.cases import BOTH_STRIKES, COORDINATOR_STRIKES, CUT_OFF, STRIKES, USER_STRIKES, Case, table
 from lab.remains import LOOK_S, blocked, left_on, limited, slowed, stopped, until_gone
 from lab.seeing import Listener
 from trogdor.client import Client, ClientError
@@ -67,10 +67,10 @@ class Ground:
     def client(self) -> Client:
         return Client(self.lab.target, deadline_s=10.0)
 
-    def strike_nodes(self, times: int) -> None:
-        """Every strike at agents, wardens and tasks so many times, on all nodes side by side."""
-        strikes = (*AGENT_STRIKES, *BOTH_STRIKES, *USER_STRIKES)
-        jobs = [(strike, number) for strike in strikes for number in range(times)]
+    def strike_nodes(self, times: int, strikes: Collection[str] = STRIKES) -> None:
+        """Each of these strikes at agents, wardens and tasks so many times, on all nodes side by side."""
+        at_nodes = [strike for strike in STRIKES if strike in strikes and strike not in COORDINATOR_STRIKES]
+        jobs = [(strike, number) for strike in at_nodes for number in range(times)]
         random.Random(self.seed).shuffle(jobs)
         left = deque(jobs)
 
@@ -122,9 +122,9 @@ class Ground:
             self._revive(case.node)
         case.rest_ms = self._until_gone(case, self._left)
 
-    def strike_coordinator(self, rounds: int) -> None:
+    def strike_coordinator(self, rounds: int, strikes: Collection[str] = STRIKES) -> None:
         """The coordinator killed and stopped so many times, each time at another moment of every node's faults."""
-        for strike in COORDINATOR_STRIKES:
+        for strike in (each for each in COORDINATOR_STRIKES if each in strikes):
             for number in range(0 if self.problems else rounds):
                 self._attempt(strike, number, self._strike_coordinator)
 
@@ -147,6 +147,7 @@ class Ground:
         back_s = draw.random()
         back = [threading.Timer(back_s, self._bring_back_coordinator, [killed])] if draw.random() < 0.5 else []
         for timer in back:
+            timer.daemon = True
             timer.start()
         in_parallel(self._see_it_gone, cases)
         for timer in back:
@@ -263,14 +264,14 @@ class Ground:
     def _watch(self, case: Case) -> None:
         """Until every task is DONE; the moment one is without an error, nothing of its fault may be seen."""
         try:
-            wait(lambda: self._look_at_tasks(case), DONE_S, lambda: f"DONE are only {sorted(case.errors)}")
+            with self.client() as client:
+                wait(lambda: self._look_at_tasks(case, client), DONE_S, lambda: f"DONE are only {sorted(case.errors)}")
         except Exception as error:
             self.problems.append(f"{case}: {type(error).__name__}: {error}")
 
-    def _look_at_tasks(self, case: Case) -> bool:
+    def _look_at_tasks(self, case: Case, client: Client) -> bool:
         try:
-            with self.client() as client:
-                shown = client.tasks([*case.tasks.values()])
+            shown = client.tasks([*case.tasks.values()])
         except ClientError:
             return False
         for fault, task_id in case.tasks.items():
@@ -326,10 +327,14 @@ class Ground:
             return [str(error)]
         return []
 
+    def over(self) -> list[Case]:
+        """The cases of which nothing is left."""
+        return [case for case in self.cases if case.gone_ms is not None]
+
     def report(self) -> str:
         """What was done, and what came of it."""
         late = f"{self.late_agents} agents were ended by their wardens and started again" if self.late_agents else ""
-        return "\n".join(filter(None, [f"seed {self.seed}", table(self.cases), late]))
+        return "\n".join(filter(None, [f"seed {self.seed}", table(self.over()), late]))
 
     def _left_at_last(self, name: str) -> list[str]:
         faults = self.lab.agent_client(name).faults()["faults"]

@@ -35,6 +35,10 @@ class Kept(NamedTuple):
     first_ms: float
     last_ms: float
 
+    def until_ms(self, now_ms: float) -> float:
+        """The latest moment at which there is something to draw."""
+        return self.last_ms if self.last_ms < math.inf else max(bar.last_ms(now_ms) for bar in self.bars)
+
 
 class Board:
     """Every task as bars, each made anew only when its task has changed."""
@@ -48,7 +52,7 @@ class Board:
 
     def changed(self) -> list[tuple[int, str, bytes]]:
         """The tasks whose bars are out of date. Forgets those that are gone. On the event loop: quick."""
-        current = {task.seq: task for task in _leaves(self._tasks.sorted())}
+        current = {task.seq: task for task in _leaves(self._tasks.by_id.values())}
         for gone in self._kept.keys() - current.keys():
             del self._kept[gone]
             self._version += 1
@@ -90,13 +94,13 @@ class Board:
         """The samples of the workloads that were under way in the time looked at."""
         tracks = {
             f"{task.id} {worker.node}": worker.track
-            for task in _leaves(self._tasks.sorted())
+            for task in _leaves(self._tasks.by_id.values())
             if task.started_ms >= 0
             for worker in task.workers.values()
             if worker.track is not None and worker.track.overlaps(view.begin_ms or 0.0, view.end_ms or math.inf)
         }
-        fits = [(name, track) for name, track in tracks.items() if words in name.lower()]
-        return [(name, list(track)) for name, track in fits[:MOST_RATES]]
+        fits = sorted(name for name in tracks if words in name.lower())
+        return [(name, list(tracks[name])) for name in fits[:MOST_RATES]]
 
     def _drawn(self, bars: list[Bar], beside: Beside, now_ms: float, view: View, words: str) -> str:
         if words:
@@ -118,9 +122,10 @@ class Board:
     async def span(self) -> tuple[float, float]:
         """From the first moment of any task to the last, in ms since the epoch."""
         await self.update()
-        bars = self.between(-math.inf, math.inf)
-        timeline = Timeline((), tuple(bars), now_ms=float(self._tasks.clock.wall_ms()))
-        return timeline.begin_ms, timeline.end_ms
+        now_ms = float(self._tasks.clock.wall_ms())
+        begin_ms = min((kept.first_ms for kept in self._kept.values() if kept.bars), default=now_ms)
+        end_ms = max((kept.until_ms(now_ms) for kept in self._kept.values() if kept.bars), default=now_ms)
+        return begin_ms, max(end_ms, begin_ms + 1)
 
 
 def _kept(shown: bytes, bars: tuple[Bar, ...]) -> Kept:

@@ -123,10 +123,9 @@ class Routes:
         return Response(task.shown(), media_type="application/json")
 
     async def list(self, request: Request, _body: None) -> Response:
-        tasks = self.tasks.sorted()
-        if request.query_params:
-            tasks = _filtered(request, tasks)
-        return _shown(tasks)
+        by_id, ids = self.tasks.by_id, request.query_params.getlist("taskId")
+        tasks = [by_id[each] for each in sorted({*ids} & by_id.keys())] if ids else self.tasks.sorted()
+        return _shown(_filtered(request, tasks) if request.query_params else tasks)
 
     async def children(self, request: Request, _body: None) -> Response:
         return _shown(self._find(request.query_params.get("taskId", "")).children or [])
@@ -241,9 +240,7 @@ def _shown(tasks: "list[Task]") -> Response:
 
 def _filtered(request: Request, tasks: "list[Task]") -> "list[Task]":
     """As upstream's TasksRequest.matches: a bound that is 0 or less is none."""
-    query = request.query_params
-    ids = frozenset(query.getlist("taskId"))
-    state = query.get("state", "")
+    state = request.query_params.get("state", "")
     if state and state not in list(State):
         raise BadRequest(f"State {state} is invalid. Must be one of [{', '.join(State)}]")
     first_start, last_start, first_end, last_end = (
@@ -252,8 +249,7 @@ def _filtered(request: Request, tasks: "list[Task]") -> "list[Task]":
     return [
         task
         for task in tasks
-        if (not ids or task.id in ids)
-        and (not state or task.state == state)
+        if (not state or task.state == state)
         and (first_start <= 0 or task.started_ms >= first_start)
         and (last_start <= 0 or 0 <= task.started_ms <= last_start)
         and (first_end <= 0 or task.done_ms >= first_end)

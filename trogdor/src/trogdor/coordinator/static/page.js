@@ -116,10 +116,21 @@ const left = bar => Number(bar.querySelector(".asked").getAttribute("x"))
 const nearest = (current, lane) => lane && current
   ? [...lane.querySelectorAll(".bar")].sort((a, b) => Math.abs(left(a) - left(current)) - Math.abs(left(b) - left(current)))[0] : null
 
-// Tasks: all are known, some are shown.
+// Tasks: all are known, the latest first; some are shown.
 
 const tasks = new Map()
-let shown = 100, rowsTook = 0
+let ordered = [], shown = 100, rowsTook = 0
+const learn = (ids, found) => {
+  const asked = new Set([...ids, ...Object.keys(found)]), entries = Object.entries(found)
+  for (const id of asked) tasks.delete(id)
+  for (const [id, task] of entries) tasks.set(id, task)
+  ordered = [...ordered.filter(([id]) => !asked.has(id)), ...entries].sort((a, b) => b[1].spec.startMs - a[1].spec.startMs)
+}
+// What is made of a task, made once: one that changes comes as another object.
+const once = make => {
+  const made = new WeakMap()
+  return entry => made.get(entry[1]) ?? (made.set(entry[1], make(entry)), made.get(entry[1]))
+}
 // [node, a fault's status] of each node; a task on one node does not name it, a schedule has its children's.
 const statuses = task => {
   const status = task.status
@@ -137,19 +148,21 @@ const outcome = task => {
   if (task.state !== "DONE") return [verdicts.join(", "), "good"]
   return [`${verdicts.includes("seen") ? "seen, " : ""}${task.cancelled ? "stopped" : verdicts.length ? "healed" : "done"}`, "good"]
 }
+const textOf = once(([id, task]) => `${id} ${JSON.stringify(task.spec)} ${task.error ?? ""}`.toLowerCase())
+const rowOf = once(([id, task]) => {
+  const button = make("button", { type: "button" }, id)
+  button.onclick = () => open(id)
+  const [words, kind] = outcome(task)
+  return make("tr", {}, make("td", {}, button), make("td", {}, short(task.spec)), make("td", {}, task.state.toLowerCase()),
+    make("td", {}, clock(task.spec.startMs)), make("td", {}, lasting(task.spec.durationMs)), make("td", { class: kind }, words.slice(0, 160)))
+})
+const isGoing = ([, task]) => task.state === "RUNNING" || task.state === "STOPPING"
 const rows = () => {
   const began = performance.now()
   const words = $("filter").value.toLowerCase(), state = $("state").value
-  const fits = ([id, task]) => (!state || task.state === state) && (!words || `${id} ${JSON.stringify(task.spec)} ${task.error ?? ""}`.toLowerCase().includes(words))
-  const going = ([, task]) => task.state === "RUNNING" || task.state === "STOPPING"
-  const found = [...tasks].filter(fits).sort((a, b) => going(b) - going(a) || b[1].spec.startMs - a[1].spec.startMs)
-  $("tasks").tBodies[0].replaceChildren(...found.slice(0, shown).map(([id, task]) => {
-    const button = make("button", { type: "button" }, id)
-    button.onclick = () => open(id)
-    const [words, kind] = outcome(task)
-    return make("tr", {}, make("td", {}, button), make("td", {}, short(task.spec)), make("td", {}, task.state.toLowerCase()),
-      make("td", {}, clock(task.spec.startMs)), make("td", {}, lasting(task.spec.durationMs)), make("td", { class: kind }, words.slice(0, 160)))
-  }))
+  const fits = entry => (!state || entry[1].state === state) && (!words || textOf(entry).includes(words))
+  const fitting = ordered.filter(fits), found = [...fitting.filter(isGoing), ...fitting.filter(entry => !isGoing(entry))]
+  $("tasks").tBodies[0].replaceChildren(...found.slice(0, shown).map(rowOf))
   $("none").hidden = found.length > 0
   $("none").textContent = tasks.size ? "No task fits." : "No tasks yet: New task makes one, as does `trogdor partition n1 / n2`."
   $("more").hidden = found.length <= shown
@@ -163,12 +176,11 @@ let stale = new Set(), refreshing = null
 const refresh = id => {
   stale.add(id)
   refreshing ??= setTimeout(async () => {
-    const ids = [...stale]; stale = new Set(); refreshing = null
+    const ids = stale; stale = new Set(); refreshing = null
     try {
-      const path = ids.length > 50 ? "/coordinator/tasks" : `/coordinator/tasks?${new URLSearchParams(ids.map(each => ["taskId", each]))}`
+      const path = ids.size > 50 ? "/coordinator/tasks" : `/coordinator/tasks?${new URLSearchParams([...ids].map(each => ["taskId", each]))}`
       const found = (await send("GET", path)).tasks ?? {}
-      for (const id of ids) tasks.delete(id)
-      for (const [id, task] of Object.entries(found)) tasks.set(id, task)
+      learn(ids, found)
       rows()
       if ($("details").open && found[view.chosen]) details(found[view.chosen])
     } catch { /* the next event asks again */ }
@@ -289,7 +301,7 @@ const listen = last => {
 const start = async () => {
   const { seq, nowMs } = await send("GET", "/page/span")
   view.offset = nowMs - Date.now()
-  for (const [id, task] of Object.entries((await send("GET", "/coordinator/tasks")).tasks ?? {})) tasks.set(id, task)
+  learn([], (await send("GET", "/coordinator/tasks")).tasks ?? {})
   rows(); nodes(); draw(); listen(Math.max(0, seq - 30))
   setInterval(() => { if (view.live && !document.hidden) draw() }, 1000)
   setInterval(() => { if (!document.hidden) nodes().catch(() => {}) }, 5000)
