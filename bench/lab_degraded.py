@@ -1,6 +1,6 @@
 """Slow links as real sockets find them: what was asked for, beside what was measured.
 
-    PYTHONPATH=trogdor/src:trogdor/tests python bench/lab_degraded.py
+    PYTHONPATH=trogdor/src:trogdor/tests python bench/lab_degraded.py [delays | counts | datagrams | streams]…
 
 Delays by the time that a TCP connection takes, against one without the fault: the median of 41 of each, taken in turns.
 Loss and copies by counting 2,000 packets of UDP. Rates as the device counts them, in bytes of frames, over the second
@@ -13,6 +13,7 @@ Aims: delay within 1 ms or 3 %, loss within 1 percentage point, rate within 8 %,
 import os
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -175,24 +176,41 @@ def measure_counts(lab: Lab, client: Client) -> None:
             row(what, asked, abs(100 - named), 1.0, f"{other - 100:+.2f} %")
 
 
-def measure_rates(lab: Lab, client: Client) -> None:
-    for what, measured in (("rate", datagrams_kbit), ("rate TCP", stream_kbit)):
-        free = measured(lab, "n3")
-        for asked in RATES_KBIT:
-            with fault(client, f"{what}-{asked}".replace(" ", "-"), rateKbit=asked):
-                named, other = measured(lab, "n1"), measured(lab, "n3")
-            row(what, asked, named, 0.08 * asked, f"{100 * other / free - 100:+.0f} %")
+def measure_datagrams(lab: Lab, client: Client) -> None:
+    measure_rates(lab, client, "rate", datagrams_kbit)
+
+
+def measure_streams(lab: Lab, client: Client) -> None:
+    measure_rates(lab, client, "rate TCP", stream_kbit)
+
+
+def measure_rates(lab: Lab, client: Client, what: str, measured: Callable[[Lab, str], float]) -> None:
+    free = measured(lab, "n3")
+    for asked in RATES_KBIT:
+        with fault(client, f"{what}-{asked}".replace(" ", "-"), rateKbit=asked):
+            named, other = measured(lab, "n1"), measured(lab, "n3")
+        row(what, asked, named, 0.08 * asked, f"{100 * other / free - 100:+.0f} %")
+
+
+PARTS = {
+    "delays": measure_delays,
+    "counts": measure_counts,
+    "datagrams": measure_datagrams,
+    "streams": measure_streams,
+}
 
 
 def main() -> None:
+    parts = sys.argv[1:] or list(PARTS)
+    if unknown := set(parts) - PARTS.keys():
+        sys.exit(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     with Lab(nodes=3) as lab:
         lab.start_daemons()
         with lab.client() as client:
             print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
             print(f"{'':8}  {'asked':>15}  {'measured':>17}  {'within':>7}  {'is':4}  other peer")
-            measure_delays(lab, client)
-            measure_counts(lab, client)
-            measure_rates(lab, client)
+            for part in parts:
+                PARTS[part](lab, client)
 
 
 if __name__ == "__main__":
