@@ -12,7 +12,7 @@ from trogdor.lab import Lab
 AHEAD_MS = 1500
 LINKS = "trogdor.fault.CutLinksFaultSpec"
 KILL = "trogdor.fault.ProcessKillFaultSpec"
-LOSSY = "trogdor.fault.DegradedLinksFaultSpec"
+DEGRADED = "trogdor.fault.DegradedLinksFaultSpec"
 PAUSE = "trogdor.fault.ProcessPauseFaultSpec"
 REMOVE = "/var/lib/trogdor/remove"
 SABOTAGED = """
@@ -41,15 +41,17 @@ FAULTS = {
     "all": {"class": LINKS, "links": [{"from": "n2", "to": "n1"}]},
     "new": {"class": LINKS, "links": [{"from": "n2", "to": "n1", "connections": "new"}]},
     "icmp": {"class": LINKS, "links": [{"from": "n2", "to": "n1", "protocol": "icmp"}]},
-    "lost": {"class": LOSSY, "links": [{"from": "n2", "to": "n1", "lossPercent": 80}]},
-    "twice": {"class": LOSSY, "links": [{"from": "n2", "to": "n1", "duplicatePercent": 80}]},
+    "lost": {"class": DEGRADED, "links": [{"from": "n2", "to": "n1", "lossPercent": 80}]},
+    "twice": {"class": DEGRADED, "links": [{"from": "n2", "to": "n1", "duplicatePercent": 80}]},
+    "slow": {"class": DEGRADED, "links": [{"from": "n2", "to": "n1", "delayMs": 300, "protocol": "tcp"}]},
+    "jitter": {"class": DEGRADED, "links": [{"from": "n2", "to": "n1", "jitterMs": 200}]},
     "kill": {"class": KILL, "nodeNames": ["n1"], "match": {"name": "sleep"}},
     "process": {"class": PAUSE, "nodeNames": ["n1"], "match": {"name": "sleep"}},
 }
 WHY = {
     **dict.fromkeys(("tcp", "udp", "all", "new", "icmp"), "the rule that cuts it is not there any more"),
     "process": "somebody let it go on",
-    **dict.fromkeys(("kill", "lost", "twice"), ""),
+    **dict.fromkeys(("kill", "lost", "twice", "slow", "jitter"), ""),
 }
 """What the resource itself finds."""
 
@@ -95,6 +97,6 @@ def test_a_fault_taken_away_behind_our_back_is_found_out(
     assert agents["n1"].verdict(1)["status"]["verdict"] == "seen"
     trigger.touch()
     shown = agents["n1"].done(1)
-    assert "again" in shown["error"]
+    assert "again" in shown["error"] or "as before" in shown["error"]
     assert WHY[fault] in shown["error"]
     assert shown["status"]["verdict"] == shown["error"]

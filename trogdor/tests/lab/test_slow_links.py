@@ -75,13 +75,28 @@ def test_the_loss_of_everything_is_seen_and_its_undoing_by_somebody_an_error(cli
     assert "again" in str(until(client, "lost", done).get("error"))
 
 
-@pytest.mark.parametrize("what", ["lossPercent", "corruptPercent", "duplicatePercent"])
-def test_losses_damage_and_copies_are_seen(client: Client, what: str) -> None:
-    client.create_task(what, slow(client, 120_000, lead_ms=1500, **{what: 60}))
-    status: Any = until(client, what, lambda task: verdict(task) not in (None, "armed"))["status"]
-    assert status["verdict"] == "seen", status
-    client.stop_task(what)
-    assert not until(client, what, done).get("error")
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"lossPercent": 60},
+        {"corruptPercent": 60},
+        {"duplicatePercent": 60},
+        {"jitterMs": 200, "protocol": "udp"},
+        {"delayMs": 300, "reorderPercent": 70},
+        {"delayMs": 150, "lossPercent": 40, "protocol": "tcp", "ports": ["9092"]},
+        {"delayMs": 300, "duplicatePercent": 60, "protocol": "icmp"},
+    ],
+    ids=str,
+)
+def test_whatever_is_done_to_a_link_is_seen_to_begin_and_to_end(client: Client, what: dict[str, Any]) -> None:
+    client.create_task("degraded", slow(client, 120_000, lead_ms=1500, **what))
+    status: Any = until(client, "degraded", lambda task: verdict(task) not in (None, "armed"))["status"]
+    assert (status["verdict"], status["notes"]) == ("seen", [])
+    client.stop_task("degraded")
+    task = until(client, "degraded", done)
+    ended: Any = task["status"]
+    assert not task.get("error")
+    assert ended["seenEndMs"] is not None
 
 
 def verdict(task: Task) -> Any:

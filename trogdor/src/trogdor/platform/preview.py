@@ -10,6 +10,7 @@ from trogdor.probe.expect import (
     Expectation,
     LinkCut,
     LinkLossy,
+    LinkReordered,
     LinkSlow,
     ProcessGone,
     ProcessStopped,
@@ -56,19 +57,25 @@ def nets_of(resource: type[Resource]) -> list[str]:
     return [net.value for net in Net if net in resource.nets]
 
 
+def _packets(protocol: str, word: str = "packets") -> str:
+    return word if protocol == "any" else f"{protocol} {word}"
+
+
 def _say(expected: Expectation) -> str:
     match expected:
         case LinkCut():
-            protocol = "" if expected.protocol == "any" else f"{expected.protocol} "
-            what = "new connections" if expected.new_only else "packets"
+            what = _packets(expected.protocol, "new connections" if expected.new_only else "packets")
             ports = f" to ports {', '.join(expected.ports)}" if expected.ports else ""
-            return f"no {protocol}{what}{ports} from {expected.source} arrive at {expected.target}"
+            return f"no {what}{ports} from {expected.source} arrive at {expected.target}"
         case LinkSlow():
-            return f"packets from {expected.source} arrive at {expected.target} {expected.delay_ms:g} ms later"
+            what = _packets(expected.protocol)
+            return f"{what} from {expected.source} arrive at {expected.target} {expected.delay_ms:g} ms later"
+        case LinkReordered():
+            return f"packets from {expected.source} overtake each other on their way to {expected.target}"
         case LinkLossy():
             chances = ((expected.lost, "do not arrive"), (expected.twice, "arrive twice"))
             what = " and ".join(f"{chance:.1%} {word}" for chance, word in chances if chance)
-            return f"of packets from {expected.source} to {expected.target} {what}"
+            return f"of {_packets(expected.protocol)} from {expected.source} to {expected.target} {what}"
         case ReadFails():
             return f"reading {expected.path} fails with errno {expected.code}"
         case ProcessGone():

@@ -35,6 +35,8 @@ ASK_S = 0.01
 MAX_STREAMS = 256
 MOST_AT_ONCE = 1000
 MAX_UNTIL_MS = 3_600_000
+PATIENCE_S, MOST_PATIENCE_S = 0.5, 2.5
+"""How long a connection that carries a beacon is waited for; less than its first packet takes to be sent again."""
 MAX_PACKET = 1200
 MAX_WINDOWS = 8
 KEPT = 4096
@@ -51,7 +53,7 @@ class Arrival:
     at_ns: int
     give_ns: int = 0
     left_ns: int = 0
-    """When it was sent, by the far end's clock. UDP alone tells."""
+    """When it was sent, by the clock of who sent it: the far end, or of an echo we."""
     transit_ns: int = 0
     """From then until it was here in whole, by two clocks: only differences mean something. The kernel's time of
     arrival would not do: it is taken before netfilter, which may hold a packet back."""
@@ -69,6 +71,7 @@ class Stream:
     """Until when they are wanted."""
     dense: list[tuple[int, int]]
     """From when to when they are wanted often."""
+    patience_s: float = PATIENCE_S
     arrivals: deque[Arrival] = field(default_factory=lambda: deque(maxlen=KEPT))
     offsets: Offsets = field(default_factory=Offsets)
     cookie: str = ""
@@ -183,9 +186,18 @@ class Beacons:
 
     # Asking.
 
-    def want(self, address: str, port: int, mode: Mode, dense: Sequence[tuple[int, int]], end_ns: int) -> Stream:
+    def want(
+        self,
+        address: str,
+        port: int,
+        mode: Mode,
+        dense: Sequence[tuple[int, int]],
+        end_ns: int,
+        *,
+        patience_s: float = PATIENCE_S,
+    ) -> Stream:
         """A stream of beacons from a far end, often within ``dense``; ``ask`` asks for it."""
-        stream = Stream(os.urandom(8).hex(), address, port, mode, end_ns, list(dense))
+        stream = Stream(os.urandom(8).hex(), address, port, mode, end_ns, list(dense), patience_s)
         self._asked[stream.id] = stream
         return stream
 
@@ -197,7 +209,8 @@ class Beacons:
             return
         windows = [[(low - now) // NS_PER_MS, (high - now) // NS_PER_MS] for low, high in stream.dense if high > now]
         until = min((stream.end_ns - now) // NS_PER_MS, MAX_UNTIL_MS)
-        self._say(stream, {"k": "ask", "m": stream.mode, "p": self.port, "d": windows[:MAX_WINDOWS], "u": until})
+        wanted = {"m": stream.mode, "p": self.port, "d": windows[:MAX_WINDOWS], "u": until, "w": stream.patience_s}
+        self._say(stream, {"k": "ask", **wanted})
 
     def forget(self, stream: Stream) -> None:
         """Wants no more of these beacons."""
@@ -237,7 +250,7 @@ class Beacons:
                 message = json.loads(echo.answered(family, packet))
                 stream = self._asked[str(message["id"])]
                 if stream.mode == "icmp":
-                    self._take_beacon(stream.id, Arrival(int(message["n"]), self._arrived_ns(ancillary)))
+                    self._take_beacon(stream.id, self._arrival(message, self._arrived_ns(ancillary)))
 
     def _arrived_ns(self, ancillary: Sequence[tuple[int, int, bytes]]) -> int:
         """When the kernel took the packet in: whenever we were scheduled after that."""
@@ -253,9 +266,7 @@ class Beacons:
     def _take(self, message: dict[str, Any], source: Any, at_ns: int) -> None:
         kind, stream_id = message["k"], str(message["id"])
         if kind == "b":
-            left_ns = int(message["s"])
-            transit_ns = self._clock.boot_ns() - left_ns
-            self._take_beacon(stream_id, Arrival(int(message["n"]), at_ns, left_ns=left_ns, transit_ns=transit_ns))
+            self._take_beacon(stream_id, self._arrival(message, at_ns))
         elif kind == "cookie":
             self._take_cookie(message, at_ns)
         elif kind == "ask":
@@ -271,6 +282,10 @@ class Beacons:
         if not stream.cookie:
             stream.cookie = str(message["c"])[:64]
             self.ask(stream)
+
+    def _arrival(self, message: dict[str, Any], at_ns: int, give_ns: int = 0) -> Arrival:
+        left_ns = int(message["s"])
+        return Arrival(int(message["n"]), at_ns, give_ns, left_ns, self._clock.boot_ns() - left_ns)
 
     def _take_beacon(self, stream_id: str, arrival: Arrival) -> None:
         stream = self._asked.get(stream_id)
@@ -295,7 +310,7 @@ class Beacons:
             best = stream.offsets.best
             if best is not None:  # by when it was sent: we may have come to it late
                 sent_ns = int(message["s"]) - best.offset_ns
-                self._take_beacon(stream.id, Arrival(int(message["n"]), sent_ns, best.uncertainty_ns))
+                self._take_beacon(stream.id, self._arrival(message, sent_ns, best.uncertainty_ns))
 
     # Sending.
 
@@ -313,7 +328,8 @@ class Beacons:
             if len(self._sending) >= MAX_STREAMS:
                 return
             mode: Mode = message["m"]
-            sending = self._sending[stream_id] = _Sending(self._sender(mode, source, int(message["p"])), mode, [], 0)
+            send = self._sender(mode, source, int(message["p"]), float(message.get("w", PATIENCE_S)))
+            sending = self._sending[stream_id] = _Sending(send, mode, [], 0)
         now = self._clock.boot_ns()
         windows = [(int(low), int(high)) for low, high in message["d"][:MAX_WINDOWS]]
         sending.dense = [(now + low * NS_PER_MS, now + high * NS_PER_MS) for low, high in windows]
@@ -344,14 +360,15 @@ class Beacons:
             asyncio.get_running_loop().add_reader(sock, self._receive_echoes, family, sock)
         return self._echoes[family]
 
-    def _sender(self, mode: Mode, source: Any, probe_port: int) -> Callable[[bytes], None]:
+    def _sender(self, mode: Mode, source: Any, probe_port: int, patience_s: float) -> Callable[[bytes], None]:
         address, port = source[0], source[1]
         if mode == "udp":
             return lambda packet: self._send_udp(address, port, packet)
         if mode == "udp-new":
             return lambda packet: self._send_from_new_socket(address, port, packet)
         if mode == "tcp" and 0 < probe_port < 65536:
-            return lambda packet: self._connect_and_send(address, probe_port, packet)
+            patience_s = min(patience_s, MOST_PATIENCE_S)
+            return lambda packet: self._connect_and_send(address, probe_port, packet, patience_s)
         raise ValueError(mode)
 
     def _send_on(self, stream_id: str) -> None:
@@ -380,14 +397,14 @@ class Beacons:
         with self._new_socket(address, socket.SOCK_DGRAM) as sock, suppress(OSError):
             sock.sendto(packet, (address, port))
 
-    def _connect_and_send(self, address: str, port: int, packet: bytes) -> None:
-        asyncio.get_running_loop().create_task(self._connecting(address, port, packet))
+    def _connect_and_send(self, address: str, port: int, packet: bytes, patience_s: float) -> None:
+        asyncio.get_running_loop().create_task(self._connecting(address, port, packet, patience_s))
 
-    async def _connecting(self, address: str, port: int, packet: bytes) -> None:
+    async def _connecting(self, address: str, port: int, packet: bytes, patience_s: float) -> None:
         loop = asyncio.get_running_loop()
         sock = self._new_socket(address, socket.SOCK_STREAM)
         with sock, suppress(OSError, TimeoutError):
-            await asyncio.wait_for(loop.sock_connect(sock, (address, port)), 0.5)
+            await asyncio.wait_for(loop.sock_connect(sock, (address, port)), patience_s)
             await loop.sock_sendall(sock, packet)
 
 

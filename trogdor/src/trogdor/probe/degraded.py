@@ -6,9 +6,15 @@ from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 from trogdor.instant import Clock
-from trogdor.probe.beacons import Beacons, Stream
+from trogdor.probe.beacons import Beacons, Mode, Stream
 from trogdor.probe.network import AFTER_NS, BASED_S, GONE_NS, ask_until_they_come
 from trogdor.probe.sight import Sight, summed_up, unverified
+
+
+def mode_of(protocol: str) -> Mode:
+    """By which beacons a link's packets of this protocol are judged: those of all by UDP's."""
+    modes: dict[str, Mode] = {"tcp": "tcp", "icmp": "icmp"}
+    return modes.get(protocol, "udp")
 
 
 class Watched(Protocol):
@@ -60,10 +66,10 @@ class DegradedWatch(ABC, Generic[Link]):
     async def _gone(self, link: Link, undone_ns: int) -> Sight:
         """Whether a link is as before."""
 
-    def _listen_again(self, stream: Stream) -> int:
+    def _listen_again(self, stream: Stream, longest_ns: int = GONE_NS) -> int:
         """Wants beacons often from now until the instant returned, to see the end of the fault."""
         now_ns = self._clock.boot_ns()
-        deadline_ns = now_ns + GONE_NS
+        deadline_ns = now_ns + max(GONE_NS, longest_ns)
         stream.dense, stream.end_ns = [(now_ns, deadline_ns)], deadline_ns + AFTER_NS
         return deadline_ns
 

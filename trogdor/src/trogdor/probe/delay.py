@@ -1,11 +1,12 @@
 """Sees whether links are slow: how much later beacons arrive than before, whatever the two clocks say."""
 
 import asyncio
+import math
 from collections.abc import Iterable, Sequence
 
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock
-from trogdor.probe.beacons import ASK_S, Arrival, Beacons, Stream
-from trogdor.probe.degraded import DegradedWatch
+from trogdor.probe.beacons import ASK_S, MOST_PATIENCE_S, PATIENCE_S, Arrival, Beacons, Mode, Stream
+from trogdor.probe.degraded import DegradedWatch, mode_of
 from trogdor.probe.expect import LinkSlow
 from trogdor.probe.network import AFTER_NS, LATEST_NS, MAX_PEERS, Peers, dense_around
 from trogdor.probe.sight import SEEN, Sight, not_seen, summed_up, unverified
@@ -16,6 +17,12 @@ WINDOW_NS = 100 * NS_PER_MS
 """In which beacons are sent that are judged when what was asked for is not so."""
 FALSE_ALARMS = 10
 """So many beacons in a row that come as fast as before mean that the fault is gone; fewer may have overtaken."""
+RARELY = 1e-9
+"""So seldom may as many have overtaken as are taken for the fault's end."""
+MEETS: dict[Mode, int] = {"udp": 1, "tcp": 2, "icmp": 1}
+"""How many packets of a beacon the link holds back in turn: of a connection its first one, and what it carries."""
+PASSES: dict[Mode, int] = {"udp": 1, "tcp": 3, "icmp": 2}
+"""The same, where the way back is as slow."""
 
 
 class _Slow:
@@ -33,8 +40,26 @@ class _Slow:
 
     @property
     def half_ns(self) -> float:
-        """Half of the least delay that the fault promises: more than that is the fault's doing."""
-        return max(1.0, self.link.delay_ms - self.link.jitter_ms) * NS_PER_MS / 2
+        """Half of the least delay that the fault promises: more than that is the fault's doing.
+
+        Of a connection one and a half: one is what it takes where only the way back is slow.
+        """
+        least_ns = max(1.0, self.link.delay_ms - self.link.jitter_ms) * NS_PER_MS
+        return (MEETS[self.stream.mode] - 0.5) * least_ns
+
+    @property
+    def share(self) -> float:
+        """Of the beacons those that the fault holds back; the others overtake."""
+        return float((1 - self.link.overtaking) ** MEETS[self.stream.mode])
+
+    @property
+    def false_alarms(self) -> int:
+        """So many beacons in a row do not overtake."""
+        return (
+            max(FALSE_ALARMS, math.ceil(math.log(RARELY) / math.log(1 - self.share)))
+            if self.share < 1
+            else FALSE_ALARMS
+        )
 
     def extra_ns(self, arrivals: Iterable[Arrival]) -> int:
         """How much later than before the fastest of these came."""
@@ -45,9 +70,9 @@ class _Slow:
         return [arrival for arrival in arrivals if self.extra_ns([arrival]) >= self.half_ns]
 
     def are_late(self, arrivals: Sequence[Arrival], enough: int) -> bool:
-        """Whether most of them were held back, and enough to tell."""
+        """Whether most of them were held back that should be, and enough to tell."""
         late = self.late_of(arrivals)
-        return len(late) >= enough and 2 * len(late) >= len(arrivals)
+        return len(late) >= enough and 2 * len(late) >= self.share * len(arrivals)
 
     def sent_after(self, instant_ns: int) -> list[Arrival]:
         """What left the far end after an instant of our clock; the transit before the fault stands for the offset.
@@ -67,8 +92,8 @@ class DelayWatch(DegradedWatch[_Slow]):
             return unverified(f"{slow.name}: no beacon came before the fault")
         slow.base_ns = min(arrival.transit_ns for arrival in before)
         surely_ns = fired_ns + LATEST_NS
-        held_ns = round((slow.link.delay_ms + 2 * slow.link.jitter_ms) * NS_PER_MS)
-        enough_ns = surely_ns + WINDOW_NS + held_ns + LATEST_NS
+        held_ns = round(PASSES[slow.stream.mode] * _longest_ms(slow.link) * NS_PER_MS)
+        enough_ns = surely_ns + round(WINDOW_NS / slow.share) + held_ns + LATEST_NS
         while not slow.are_late(slow.sent_after(fired_ns), ENOUGH):
             now_ns, surely = self._clock.boot_ns(), slow.sent_after(surely_ns)
             if now_ns >= enough_ns + (0 if len(surely) >= ENOUGH else NS_PER_S):
@@ -106,8 +131,8 @@ class DelayWatch(DegradedWatch[_Slow]):
         """See Watch."""
         while True:
             for slow in self._holds:
-                last = list(slow.stream.arrivals)[-FALSE_ALARMS:]
-                if len(last) == FALSE_ALARMS and all(slow.extra_ns([arrival]) < slow.half_ns for arrival in last):
+                last = list(slow.stream.arrivals)[-slow.false_alarms :]
+                if len(last) == slow.false_alarms and all(slow.extra_ns([each]) < slow.half_ns for each in last):
                     return f"{slow.name}: beacons come as fast as before"
             await asyncio.sleep(1.0)
 
@@ -132,9 +157,17 @@ def watch_delays(
     blind: dict[str, None] = {}
     for link in slow:
         addresses, port = peers.get(link.source, ((), 0))
+        mode = mode_of(link.protocol)
+        patience_s = PATIENCE_S + (PASSES[mode] - 1) * _longest_ms(link) / 1000
         if link.target != node or not addresses or not port:
             blind[f"{link.source} → {link.target}: {link.source} has no agent of ours to send beacons"] = None
+        elif mode == "tcp" and patience_s > MOST_PATIENCE_S:
+            blind[f"{link.source} → {link.target}: a connection takes too long to be waited for"] = None
         elif len(links) < MAX_PEERS:
-            end_ns = term_ns[1] + 2 * AFTER_NS
-            links.append(_Slow(link, beacons.want(addresses[0], port, "udp", dense_around(term_ns), end_ns)))
+            dense, end_ns = dense_around(term_ns), term_ns[1] + 2 * AFTER_NS
+            links.append(_Slow(link, beacons.want(addresses[0], port, mode, dense, end_ns, patience_s=patience_s)))
     return DelayWatch(beacons, clock, term_ns, links, [] if links else list(blind))
+
+
+def _longest_ms(link: LinkSlow) -> float:
+    return link.delay_ms + 2 * link.jitter_ms

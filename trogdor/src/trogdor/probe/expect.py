@@ -49,12 +49,31 @@ class ProcessGone:
 
 @dataclass(frozen=True, slots=True)
 class LinkSlow:
-    """Packets from ``source`` arrive at ``target`` later than before, by ``delay_ms`` ± ``jitter_ms``."""
+    """Packets from ``source`` arrive at ``target`` later than before, by ``delay_ms`` ± ``jitter_ms``.
+
+    ``protocol`` as in a spec's Link; ``overtaking``: the share of them, 0 to 1, that is not held back.
+    """
 
     source: str
     target: str
     delay_ms: float
     jitter_ms: float
+    protocol: str = "any"
+    overtaking: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkReordered:
+    """Packets from ``source`` arrive at ``target`` in another order than they left in.
+
+    Each is held back by ``delay_ms`` ± ``jitter_ms``, but for the share ``overtaking`` of them, 0 to 1.
+    """
+
+    source: str
+    target: str
+    delay_ms: float
+    jitter_ms: float
+    overtaking: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +81,15 @@ class LinkLossy:
     """Of the packets from ``source`` to ``target`` some do not arrive, or arrive twice; as chances, 0 to 1.
 
     ``lost``: of a packet that follows one that arrived, so that it is one draw however long the runs of losses are.
+    ``protocol`` as in a spec's Link; ``held_ms``: so long may one that arrives be held back.
     """
 
     source: str
     target: str
     lost: float
     twice: float
+    protocol: str = "any"
+    held_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +100,4 @@ class ReadFails:
     code: int
 
 
-Expectation = LinkCut | LinkLossy | LinkSlow | ProcessGone | ProcessStopped | ReadFails
+Expectation = LinkCut | LinkLossy | LinkReordered | LinkSlow | ProcessGone | ProcessStopped | ReadFails

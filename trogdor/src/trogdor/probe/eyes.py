@@ -11,6 +11,7 @@ from trogdor.probe.expect import (
     Expectation,
     LinkCut,
     LinkLossy,
+    LinkReordered,
     LinkSlow,
     ProcessGone,
     ProcessStopped,
@@ -21,6 +22,7 @@ from trogdor.probe.killed import KillWatch
 from trogdor.probe.lossy import watch_losses
 from trogdor.probe.network import Peers, watch_links
 from trogdor.probe.process import ProcessWatch
+from trogdor.probe.reordered import watch_order
 from trogdor.probe.sight import SEEN, Sight, Watch, summed_up
 
 
@@ -69,6 +71,7 @@ class Eyes:
         reads = [each for each in both.expect if isinstance(each, ReadFails)]
         slow = [each for each in both.expect if isinstance(each, LinkSlow)]
         lossy = [each for each in both.expect if isinstance(each, LinkLossy)]
+        reordered = [each for each in both.expect if isinstance(each, LinkReordered)]
         stops = [each for each in both.expect if isinstance(each, ProcessStopped)]
         kills = [each for each in both.expect if isinstance(each, ProcessGone)]
 
@@ -97,6 +100,10 @@ class Eyes:
         if lossy:
             parts.append(
                 watch_losses(lossy, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
+            )
+        if reordered:
+            parts.append(
+                watch_order(reordered, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
             )
         if stops:
             parts.append(ProcessWatch(stops, self._clock, term_ns[1], another))

@@ -65,6 +65,8 @@ class KillWatch:
             (pid, started) for each in expected for pid, started in self._alike(each) if started is not None
         }
         """Those that ran already, the ones to be killed among them."""
+        self._stayed: set[ProcessGone] = set()
+        """Those that were not killed."""
 
     def _alike(self, each: ProcessGone) -> Iterator[tuple[int, int | None]]:
         looks = self._looks[each.pid]
@@ -94,6 +96,7 @@ class KillWatch:
             if _start_of(each.pid) != each.started:
                 return Sight(SEEN, max(fired_ns, before_ns))
             if before_ns > fired_ns + each.within_ms * NS_PER_MS:
+                self._stayed.add(each)
                 return not_seen(f"{self._names[each.pid]} (pid {each.pid}) is still there")
             await asyncio.sleep(LOOK_S)
 
@@ -123,6 +126,8 @@ class KillWatch:
         """Seen at two looks, so that one that ends at once is not taken for one that runs."""
         if each.again == "none":
             return Sight(SEEN, undone_ns)
+        if each in self._stayed and _start_of(each.pid) == each.started:
+            return unverified(f"{self._names[each.pid]} never went")
         deadline_ns = self._clock.boot_ns() + AGAIN_NS
         while (before_ns := self._clock.boot_ns()) < deadline_ns:
             pid = self._again(each)

@@ -10,7 +10,7 @@ from trogdor.platform.base import Plan, Scene
 from trogdor.platform.linux import PLATFORM
 from trogdor.platform.linux.addresses import Addresses
 from trogdor.platform.linux.degraded import Roads, device_facts
-from trogdor.probe.expect import LinkCut, LinkLossy, LinkSlow
+from trogdor.probe.expect import LinkCut, LinkLossy, LinkReordered, LinkSlow
 from trogdor.spec import SpecError, parse
 from trogdor.spec.network import DegradedNetworkFaultSpec
 from trogdor.topology import topology_of
@@ -91,12 +91,37 @@ def test_the_loss_of_everything_is_a_cut_of_any_protocol() -> None:
     assert links(slow(lossPercent=100, protocol="icmp"), "n2").expect == [LinkCut("n1", "n2", "icmp")]
 
 
-def test_what_is_not_probed_beside_what_is_is_noted() -> None:
-    planned = links(slow(delayMs=50, reorderPercent=5), "n2")
-    assert (planned.unverified, planned.notes) == ("", ["not probed: n1 → n2: overtaking"])
-    tcp = {"class": "DegradedLinksFaultSpec", "links": [*slow(delayMs=50)["links"]]}
-    tcp["links"].append({"from": "n1", "to": "n2", "protocol": "tcp", "lossPercent": 5})
-    assert links(tcp, "n2").notes == ["not probed: n1 → n2: 5 % lost"]
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ({"delayMs": 50, "reorderPercent": 5}, LinkReordered("n1", "n2", 50.0, 0.0, 0.05)),
+        ({"jitterMs": 10}, LinkReordered("n1", "n2", 0.0, 10.0, 0.0)),
+        ({"delayMs": 50, "jitterMs": 10, "protocol": "tcp"}, LinkSlow("n1", "n2", 50.0, 10.0, "tcp")),
+        ({"lossPercent": 50, "delayMs": 3, "protocol": "icmp"}, LinkLossy("n1", "n2", 0.5, 0.0, "icmp", 3.0)),
+    ],
+)
+def test_what_a_probe_looks_for(link: dict[str, Any], expected: object) -> None:
+    assert expected in links(slow(**link), "n2").expect
+
+
+@pytest.mark.parametrize(
+    ("link", "unseen"),
+    [
+        ({"delayMs": 50, "reorderPercent": 5}, []),
+        ({"delayMs": 50, "jitterMs": 5}, ["jitter"]),
+        ({"delayMs": 50, "jitterMs": 10, "reorderPercent": 5}, ["overtaking"]),
+        ({"delayMs": 50, "reorderPercent": 95}, ["the delay"]),
+        ({"delayMs": 50, "duplicatePercent": 5, "protocol": "tcp"}, ["copies"]),
+    ],
+)
+def test_what_is_not_probed_beside_what_is_is_noted(link: dict[str, Any], unseen: list[str]) -> None:
+    planned = links(slow(**link), "n2")
+    assert (planned.unverified, planned.notes) == ("", [f"not probed: n1 → n2: {what}" for what in unseen])
+
+
+@pytest.mark.parametrize("link", [{"jitterMs": 9}, {"jitterMs": 30, "protocol": "tcp"}])
+def test_what_no_probe_can_tell_is_unverified(link: dict[str, Any]) -> None:
+    assert links(slow(**link), "n2").unverified.startswith("not probed: ")
 
 
 def test_the_probe_port_is_slowed_with_the_ports_that_were_named() -> None:
@@ -107,7 +132,7 @@ def test_the_probe_port_is_slowed_with_the_ports_that_were_named() -> None:
 def test_a_delay_from_an_end_without_an_agent_is_claimed_and_unverified() -> None:
     planned = links({"class": "DegradedLinksFaultSpec", "links": [{"from": "client", "to": "n2", "delayMs": 9}]}, "n2")
     assert len(planned.claims) == 1
-    assert planned.unverified == "delays, losses and damage are probed over UDP between two agents of ours"
+    assert planned.unverified == "delays, losses and damage are probed between two agents of ours"
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,15 @@ class Scripted(Beacons):
                     stream.arrivals.append(arrival)
 
 
-async def look(script: Sequence[tuple[float, float]], late_ms: float = 100) -> Sight:
+async def look(
+    script: Sequence[tuple[float, float]], late_ms: float = 100, *, protocol: str = "any", overtaking: float = 0
+) -> Sight:
     """What is said by a probe that comes to look only so long after the instant."""
     clock = Clock()
     beacons = Scripted(clock)
     beacons.script, beacons.fired_ns = list(script), clock.boot_ns() + 20 * NS_PER_MS
     term = (beacons.fired_ns, beacons.fired_ns + 60_000 * NS_PER_MS)
-    link = LinkSlow("n2", "n1", DELAY_MS, 0)
+    link = LinkSlow("n2", "n1", DELAY_MS, 0, protocol, overtaking)
     watch = watch_delays([link], "n1", PEERS, beacons=beacons, clock=clock, term_ns=term)
     await asyncio.sleep(late_ms / 1000)
     sight = await watch.seen(beacons.fired_ns)
@@ -77,3 +79,16 @@ async def test_a_busy_machine_takes_no_beacon_from_before_the_instant_for_a_fast
 async def test_without_a_beacon_before_or_during_the_fault_nothing_is_claimed() -> None:
     assert (await look(SLOW)).verdict.startswith("unverified: n2 → n1: no beacon came before")
     assert (await look(BEFORE)).verdict.startswith("unverified: n2 → n1: no beacon came during")
+
+
+async def test_a_connection_that_only_its_way_back_slows_is_no_slow_link() -> None:
+    there, back = beacons(0, 800, 2 * DELAY_MS), beacons(0, 800, DELAY_MS)
+    assert (await look([*BEFORE, *there], protocol="tcp")).verdict == "seen"
+    assert (await look([*BEFORE, *back], protocol="tcp")).verdict.startswith("not seen: ")
+    assert (await look([*BEFORE, *back], protocol="icmp")).verdict == "seen"
+
+
+async def test_a_delay_that_most_overtake_is_seen_in_the_others() -> None:
+    mixed = [(left, left + (DELAY_MS if number % 4 == 0 else 0.1)) for number, (left, _) in enumerate(SLOW)]
+    assert (await look([*BEFORE, *mixed], overtaking=0.75)).verdict == "seen"
+    assert (await look([*BEFORE, *mixed])).verdict.startswith("not seen: ")

@@ -10,7 +10,8 @@ import pytest
 from trogdor.instant import NS_PER_MS, Clock
 from trogdor.probe.beacons import Arrival, Beacons, Stream
 from trogdor.probe.expect import LinkLossy
-from trogdor.probe.lossy import LossWatch, watch_losses
+from trogdor.probe.lossy import watch_losses
+from trogdor.probe.odds import OddsWatch
 from trogdor.probe.sight import Sight
 
 PEERS = {"n2": (["10.0.0.2"], 7000)}
@@ -42,7 +43,7 @@ class Drawn(Beacons):
 
 
 @asynccontextmanager
-async def watched(link: LinkLossy) -> AsyncIterator[tuple[LossWatch, Drawn, Stream, int]]:
+async def watched(link: LinkLossy) -> AsyncIterator[tuple[OddsWatch, Drawn, Stream, int]]:
     """A watch of a fault that was fired a second ago."""
     clock = Clock()
     beacons = Drawn(clock)

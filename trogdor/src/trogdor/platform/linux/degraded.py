@@ -14,9 +14,13 @@ from trogdor.platform.base import Fault, Plan, Scene
 from trogdor.platform.linux.addresses import Addresses, look_up, network_of
 from trogdor.platform.linux.kernel import device_towards, has_netem
 from trogdor.platform.linux.queue import KEY
-from trogdor.probe.expect import Expectation, LinkCut, LinkLossy, LinkSlow
+from trogdor.probe.expect import Expectation, LinkCut, LinkLossy, LinkReordered, LinkSlow
+from trogdor.probe.reordered import can_be_seen
 from trogdor.spec import SpecError
 from trogdor.spec.network import DegradedLinksFaultSpec, DegradedNetworkFaultSpec, LinkDegradation, NodeDegradation
+
+MOST_OVERTAKING = 0.9
+"""Where more packets overtake, too few are held back to tell a delay."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ def plan_links(spec: DegradedLinksFaultSpec, scene: Scene, facts: Roads, term: T
             targets.append(f"{link.from_} → {link.to}: at most {link.rate_kbit} kbit/s (htb)")
             unseen.append(f"{link.from_} → {link.to}: the rate")
     if not expect:
-        return Plan(claims, expect, targets, unverified=_why_unverified(spec.links) if claims else "")
+        return Plan(claims, expect, targets, unverified=_why_unverified(spec.links, scene) if claims else "")
     return Plan(claims, expect, targets, notes=[f"not probed: {what}" for what in unseen])
 
 
@@ -153,19 +157,22 @@ def _words(link: LinkDegradation) -> str:
 
 
 def _expected(link: LinkDegradation, scene: Scene) -> list[Expectation]:
-    """A link that loses everything is a cut to whoever looks; all else is seen of what UDP beacons meet."""
+    """A link that loses everything is a cut to whoever looks; all else is seen of what beacons meet."""
     if link.from_ not in scene.topology.agents() or (link.ports and link.to not in (scene.probe_ports or {})):
         return []
     if link.loss_percent >= 100:
         return [LinkCut(link.from_, link.to, link.protocol, link.ports)]
-    if link.protocol not in ("any", "udp"):
-        return []
+    ends, delay_ms, jitter_ms = (link.from_, link.to), float(link.delay_ms), float(link.jitter_ms)
+    overtaking = link.reorder_percent / 100
     expect: list[Expectation] = []
-    if link.delay_ms:
-        expect.append(LinkSlow(link.from_, link.to, float(link.delay_ms), float(link.jitter_ms)))
-    lost, twice = _lost(link), link.duplicate_percent / 100
+    if delay_ms and overtaking <= MOST_OVERTAKING:
+        expect.append(LinkSlow(*ends, delay_ms, jitter_ms, link.protocol, overtaking))
+    reordered = LinkReordered(*ends, delay_ms, jitter_ms, overtaking)
+    if link.protocol in ("any", "udp") and can_be_seen(reordered):
+        expect.append(reordered)
+    lost, twice = _lost(link), 0.0 if link.protocol == "tcp" else link.duplicate_percent / 100
     if lost or twice:
-        expect.append(LinkLossy(link.from_, link.to, lost, twice))
+        expect.append(LinkLossy(*ends, lost, twice, link.protocol, delay_ms + 4 * jitter_ms))
     return expect
 
 
@@ -184,14 +191,23 @@ def _unseen(link: LinkDegradation, looked_at: Sequence[Expectation]) -> list[str
     """What of a link no probe looks at."""
     if not looked_at:
         return [_words(link)]
-    alone = ((link.jitter_ms and not link.delay_ms, "jitter"), (link.reorder_percent, "overtaking"))
-    return [name for asked, name in alone if asked]
+    kinds = {type(each) for each in looked_at}
+    unseen = (
+        (link.delay_ms and LinkSlow not in kinds, "the delay"),
+        (link.jitter_ms and LinkReordered not in kinds, "jitter"),
+        (link.reorder_percent and (link.jitter_ms or LinkReordered not in kinds), "overtaking"),
+        (link.duplicate_percent and link.protocol == "tcp", "copies"),
+    )
+    return [] if LinkCut in kinds else [name for asked, name in unseen if asked]
 
 
-def _why_unverified(links: Sequence[LinkDegradation]) -> str:
-    if any(link.is_queued for link in links):
-        return "delays, losses and damage are probed over UDP between two agents of ours"
-    return "rates are not probed"
+def _why_unverified(links: Sequence[LinkDegradation], scene: Scene) -> str:
+    queued = [link for link in links if link.is_queued and link.to == scene.node.name]
+    if not queued:
+        return "rates are not probed"
+    if any(link.from_ not in scene.topology.agents() for link in queued):
+        return "delays, losses and damage are probed between two agents of ours"
+    return f"not probed: {', '.join(_words(link) for link in queued)}"
 
 
 FAULTS = (
@@ -210,9 +226,10 @@ FAULTS = (
         text=("slowed links {task_id}", "restored links {task_id}"),
         kinds=("qdisc", "queue"),
         checked_by=(
-            "Beacons of the other nodes' agents arrive later, by the delay asked for; so many of them are lost or come "
-            "twice as was asked for (1 % or more), or all. A flipped bit is a loss to them. Rates, jitter and "
-            "overtaking alone: unverified; beside what is seen, a note says so."
+            "Beacons of the other nodes' agents arrive later, by the delay asked for; they overtake each other (jitter "
+            "of 10 ms or more); so many of them are lost or come twice as was asked for (1 % or more), or all. A "
+            "flipped bit is a loss to them. Rates, smaller jitter, that of TCP or ICMP alone: unverified; beside what "
+            "is seen, a note says so."
         ),
     ),
 )
