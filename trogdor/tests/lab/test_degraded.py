@@ -3,12 +3,15 @@
 Delays are long and compared with each other, so that a busy machine changes nothing.
 """
 
+import os
+import signal
 import socket
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -181,6 +184,19 @@ def test_packets_pass_as_soon_as_the_reader_is_gone(lab: Lab) -> None:
         assert queue.lost([one]) == {}
         queue._end_reader()
         assert connect_ms(lab, "n1", "n2", 5006) < 30_000
+        assert one.id in queue.lost([one])
+
+
+def test_a_reader_that_stands_still_is_killed_by_its_watchdog_and_packets_pass(lab: Lab) -> None:
+    queue = queue_of(lab, "n1")
+    one = claim("queue", KEY, {"sources": [lab.nodes["n2"].address], "lossPercent": 100}, 1)
+    with listening(lab, "n2", 5006), held(queue, one):
+        assert queue._reader is not None
+        watchdog = queue._reader.pid
+        (reader,) = Path(f"/proc/{watchdog}/task/{watchdog}/children").read_text().split()
+        os.kill(int(reader), signal.SIGSTOP)
+        assert connect_ms(lab, "n1", "n2", 5006) < 30_000
+        assert queue._reader.wait(30) != 0
         assert one.id in queue.lost([one])
 
 

@@ -17,12 +17,12 @@ PAUSE = "trogdor.fault.ProcessPauseFaultSpec"
 REMOVE = "/var/lib/trogdor/remove"
 SABOTAGED = """
 import os, threading, time
-from trogdor.platform.linux import cut, kill, queue, stop
+from trogdor.platform.linux import cut, kill, qdisc, queue, stop
 def remove(apply, resource, bases, now_ns):
     while not os.path.exists("REMOVE"):
         time.sleep(0.01)
     apply(resource, [], bases, now_ns)
-for kind in (cut.Cut, kill.Kill, queue.PacketQueue, stop.Stop):
+for kind in (cut.Cut, kill.Kill, qdisc.Qdisc, queue.PacketQueue, stop.Stop):
     def applied(self, claims, bases, now_ns, apply=kind.apply):
         if claims and os.path.exists("REMOVE"):
             return {}
@@ -44,6 +44,7 @@ FAULTS = {
     "lost": {"class": DEGRADED, "links": [{"from": "n2", "to": "n1", "lossPercent": 80}]},
     "twice": {"class": DEGRADED, "links": [{"from": "n2", "to": "n1", "duplicatePercent": 80}]},
     "slow": {"class": DEGRADED, "links": [{"from": "n2", "to": "n1", "delayMs": 300, "protocol": "tcp"}]},
+    "rate": {"class": DEGRADED, "links": [{"from": "n1", "to": "n2", "rateKbit": 1000}]},
     "jitter": {"class": DEGRADED, "links": [{"from": "n2", "to": "n1", "jitterMs": 200}]},
     "kill": {"class": KILL, "nodeNames": ["n1"], "match": {"name": "sleep"}},
     "process": {"class": PAUSE, "nodeNames": ["n1"], "match": {"name": "sleep"}},
@@ -51,7 +52,7 @@ FAULTS = {
 WHY = {
     **dict.fromkeys(("tcp", "udp", "all", "new", "icmp"), "the rule that cuts it is not there any more"),
     "process": "somebody let it go on",
-    **dict.fromkeys(("kill", "lost", "twice", "slow", "jitter"), ""),
+    **dict.fromkeys(("kill", "lost", "twice", "slow", "jitter", "rate"), ""),
 }
 """What the resource itself finds."""
 

@@ -78,6 +78,7 @@ def test_the_loss_of_everything_is_seen_and_its_undoing_by_somebody_an_error(cli
 @pytest.mark.parametrize(
     "what",
     [
+        {"rateKbit": 1000},
         {"lossPercent": 60},
         {"corruptPercent": 60},
         {"duplicatePercent": 60},
@@ -104,8 +105,8 @@ def verdict(task: Task) -> Any:
     return status["verdict"] if isinstance(status, dict) else None
 
 
-def test_a_rate_is_said_to_be_unverified(client: Client) -> None:
-    client.create_task("rate", slow(client, 500, lead_ms=500, rateKbit=1000))
+def test_a_rate_too_fast_for_trains_is_said_to_be_unverified(client: Client) -> None:
+    client.create_task("rate", slow(client, 500, lead_ms=500, rateKbit=1_000_000))
     status: Any = until(client, "rate", done)["status"]
-    assert status["verdict"] == "unverified: rates are not probed"
-    assert status["targets"] == ["n1 → n2: at most 1000 kbit/s (htb)"]
+    assert status["verdict"].startswith("unverified: rates are probed from 250 to 10000 kbit/s")
+    assert status["targets"] == ["n1 → n2: at most 1000000 kbit/s (htb)"]

@@ -10,6 +10,7 @@ from trogdor.probe.expect import (
     Expectation,
     LinkCut,
     LinkLossy,
+    LinkNarrow,
     LinkReordered,
     LinkSlow,
     ProcessGone,
@@ -70,6 +71,8 @@ def _say(expected: Expectation) -> str:
         case LinkSlow():
             what = _packets(expected.protocol)
             return f"{what} from {expected.source} arrive at {expected.target} {expected.delay_ms:g} ms later"
+        case LinkNarrow():
+            return f"packets from {expected.source} arrive at {expected.target} at {expected.rate_kbit} kbit/s at most"
         case LinkReordered():
             return f"packets from {expected.source} overtake each other on their way to {expected.target}"
         case LinkLossy():

@@ -39,6 +39,9 @@ PATIENCE_S, MOST_PATIENCE_S = 0.5, 2.5
 """How long a connection that carries a beacon is waited for; less than its first packet takes to be sent again."""
 MAX_PACKET = 1200
 MAX_WINDOWS = 8
+CAR_BYTES = 1042
+"""Of a train's packet on the wire, headers included."""
+_CAR = 1000
 KEPT = 4096
 """Arrivals kept for each stream."""
 _SO_TIMESTAMPNS = 35
@@ -88,6 +91,26 @@ class Stream:
 
 
 @dataclass(eq=False)
+class Train:
+    """Padded packets that we sent at once, and when each arrived, in ns of the far end's clock."""
+
+    id: str
+    left_ns: int
+    arrived_ns: dict[int, int] = field(default_factory=dict)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def count(self) -> int:
+        """How many of them arrived, as far as we were told."""
+        return len(self.arrived_ns)
+
+    @property
+    def span_ns(self) -> int:
+        """From the first arrival to the last."""
+        return max(self.arrived_ns.values(), default=0) - min(self.arrived_ns.values(), default=0)
+
+
+@dataclass(eq=False)
 class _Sending:
     """Beacons that a far end asked us for."""
 
@@ -122,7 +145,7 @@ class Beacons:
         """Raw sockets for ICMP, there once a stream wants it."""
         self._asked: dict[str, Stream] = {}
         self._sending: dict[str, _Sending] = {}
-        self._place: AbstractContextManager[None] | Any = None
+        self._trains: dict[str, Train] = {}
 
     def open(self, entered: Callable[[], AbstractContextManager[None]]) -> None:
         """Binds the port, the same for UDP and TCP, IPv4 and IPv6. ``entered`` enters the node's namespaces."""
@@ -218,6 +241,19 @@ class Beacons:
         if self._asked.pop(stream.id, None) is not None and stream.mode != "icmp":
             self._say(stream, {"k": "stop"})
 
+    def send_train(self, address: str, port: int, cars: int) -> Train:
+        """Sends so many padded packets at once; the far end tells of each when it arrived, until ``forget_train``."""
+        train = Train(os.urandom(8).hex(), self._clock.boot_ns())
+        self._trains[train.id] = train
+        for number in range(cars):
+            packet = json.dumps({"k": "t", "id": train.id, "n": number}).encode()
+            self._send_udp(address, port, packet.ljust(_CAR))
+        return train
+
+    def forget_train(self, train: Train) -> None:
+        """Waits for no more of it."""
+        self._trains.pop(train.id, None)
+
     def _say(self, stream: Stream, message: dict[str, Any]) -> None:
         body = {**message, "id": stream.id, "c": stream.cookie, "t": self._clock.boot_ns()}
         self._send_udp(stream.address, stream.port, json.dumps(body).encode())
@@ -267,12 +303,23 @@ class Beacons:
         kind, stream_id = message["k"], str(message["id"])
         if kind == "b":
             self._take_beacon(stream_id, self._arrival(message, at_ns))
+        elif kind == "t":  # the answer is shorter than what asked for it, and needs no cookie
+            answer = {"k": "a", "id": stream_id[:32], "n": int(message["n"]), "t": at_ns}
+            self._send_udp(source[0], source[1], json.dumps(answer).encode())
+        elif kind == "a":
+            self._take_answer(message)
         elif kind == "cookie":
             self._take_cookie(message, at_ns)
         elif kind == "ask":
             self._take_ask(message, stream_id, source)
         elif kind == "stop" and message["c"] == self._cookie_of(source):
             self._end(stream_id)
+
+    def _take_answer(self, message: dict[str, Any]) -> None:
+        train = self._trains.get(str(message["id"]))
+        if train is not None:
+            train.arrived_ns.setdefault(int(message["n"]), int(message["t"]))
+            train.arrived.set()
 
     def _take_cookie(self, message: dict[str, Any], at_ns: int) -> None:
         stream = self._asked.get(str(message["id"]))

@@ -77,6 +77,15 @@ class LinkReordered:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkNarrow:
+    """Packets from ``source`` arrive at ``target`` at no more than ``rate_kbit`` kbit/s."""
+
+    source: str
+    target: str
+    rate_kbit: int
+
+
+@dataclass(frozen=True, slots=True)
 class LinkLossy:
     """Of the packets from ``source`` to ``target`` some do not arrive, or arrive twice; as chances, 0 to 1.
 
@@ -100,4 +109,4 @@ class ReadFails:
     code: int
 
 
-Expectation = LinkCut | LinkLossy | LinkReordered | LinkSlow | ProcessGone | ProcessStopped | ReadFails
+Expectation = LinkCut | LinkLossy | LinkNarrow | LinkReordered | LinkSlow | ProcessGone | ProcessStopped | ReadFails

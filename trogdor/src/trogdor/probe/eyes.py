@@ -11,6 +11,7 @@ from trogdor.probe.expect import (
     Expectation,
     LinkCut,
     LinkLossy,
+    LinkNarrow,
     LinkReordered,
     LinkSlow,
     ProcessGone,
@@ -20,6 +21,7 @@ from trogdor.probe.expect import (
 from trogdor.probe.files import FileWatch
 from trogdor.probe.killed import KillWatch
 from trogdor.probe.lossy import watch_losses
+from trogdor.probe.narrow import watch_rates
 from trogdor.probe.network import Peers, watch_links
 from trogdor.probe.process import ProcessWatch
 from trogdor.probe.reordered import watch_order
@@ -71,6 +73,7 @@ class Eyes:
         reads = [each for each in both.expect if isinstance(each, ReadFails)]
         slow = [each for each in both.expect if isinstance(each, LinkSlow)]
         lossy = [each for each in both.expect if isinstance(each, LinkLossy)]
+        narrow = [each for each in both.expect if isinstance(each, LinkNarrow)]
         reordered = [each for each in both.expect if isinstance(each, LinkReordered)]
         stops = [each for each in both.expect if isinstance(each, ProcessStopped)]
         kills = [each for each in both.expect if isinstance(each, ProcessGone)]
@@ -100,6 +103,10 @@ class Eyes:
         if lossy:
             parts.append(
                 watch_losses(lossy, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
+            )
+        if narrow:
+            parts.append(
+                watch_rates(narrow, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
             )
         if reordered:
             parts.append(

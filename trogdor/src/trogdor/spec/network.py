@@ -220,4 +220,4 @@ class DegradedLinksFaultSpec(Spec, name="trogdor.fault.DegradedLinksFaultSpec"):
         return sorted(targets)
 
     def seen_from(self, topology: Topology) -> Collection[str]:
-        return {link.from_ for link in self.links}
+        return {link.from_ for link in self.links} | {link.to for link in self.links if link.rate_kbit}

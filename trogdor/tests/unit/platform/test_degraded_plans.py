@@ -10,7 +10,7 @@ from trogdor.platform.base import Plan, Scene
 from trogdor.platform.linux import PLATFORM
 from trogdor.platform.linux.addresses import Addresses
 from trogdor.platform.linux.degraded import Roads, device_facts
-from trogdor.probe.expect import LinkCut, LinkLossy, LinkReordered, LinkSlow
+from trogdor.probe.expect import LinkCut, LinkLossy, LinkNarrow, LinkReordered, LinkSlow
 from trogdor.spec import SpecError, parse
 from trogdor.spec.network import DegradedNetworkFaultSpec
 from trogdor.topology import topology_of
@@ -69,7 +69,13 @@ def test_a_rate_is_limited_where_the_link_leaves_for_each_address_of_the_other_e
         ("eth7", "10.0.0.2/32", 500),
         ("eth7", "fd00::2/128", 500),
     ]
-    assert planned.unverified == "rates are not probed"
+    assert planned.unverified.startswith("rates are probed from 250 to 10000 kbit/s, of UDP")
+
+
+def test_a_rate_of_everything_is_looked_for_where_it_is_limited() -> None:
+    assert links(slow(rateKbit=500), "n1").expect == [LinkNarrow("n1", "n2", 500)]
+    assert links(slow(rateKbit=500), "n2").expect == []
+    assert links(slow(rateKbit=10_001), "n1").expect == []
 
 
 @pytest.mark.parametrize(

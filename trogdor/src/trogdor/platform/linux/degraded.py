@@ -14,7 +14,8 @@ from trogdor.platform.base import Fault, Plan, Scene
 from trogdor.platform.linux.addresses import Addresses, look_up, network_of
 from trogdor.platform.linux.kernel import device_towards, has_netem
 from trogdor.platform.linux.queue import KEY
-from trogdor.probe.expect import Expectation, LinkCut, LinkLossy, LinkReordered, LinkSlow
+from trogdor.probe.expect import Expectation, LinkCut, LinkLossy, LinkNarrow, LinkReordered, LinkSlow
+from trogdor.probe.narrow import LEAST_KBIT, MOST_KBIT
 from trogdor.probe.reordered import can_be_seen
 from trogdor.spec import SpecError
 from trogdor.spec.network import DegradedLinksFaultSpec, DegradedNetworkFaultSpec, LinkDegradation, NodeDegradation
@@ -97,7 +98,9 @@ def plan_links(spec: DegradedLinksFaultSpec, scene: Scene, facts: Roads, term: T
         if link.rate_kbit and link.from_ == scene.node.name:
             claims += [_claim("qdisc", device, want, term) for device, want in _limited(link, facts)]
             targets.append(f"{link.from_} → {link.to}: at most {link.rate_kbit} kbit/s (htb)")
-            unseen.append(f"{link.from_} → {link.to}: the rate")
+            looked_at = _narrow(link, scene)
+            expect += looked_at
+            unseen += [] if looked_at else [f"{link.from_} → {link.to}: the rate"]
     if not expect:
         return Plan(claims, expect, targets, unverified=_why_unverified(spec.links, scene) if claims else "")
     return Plan(claims, expect, targets, notes=[f"not probed: {what}" for what in unseen])
@@ -176,6 +179,14 @@ def _expected(link: LinkDegradation, scene: Scene) -> list[Expectation]:
     return expect
 
 
+def _narrow(link: LinkDegradation, scene: Scene) -> list[Expectation]:
+    """What a train of UDP to the far end's agent meets."""
+    met = link.protocol in ("any", "udp") and not link.ports and link.to in scene.topology.agents()
+    return (
+        [LinkNarrow(link.from_, link.to, link.rate_kbit)] if met and LEAST_KBIT <= link.rate_kbit <= MOST_KBIT else []
+    )
+
+
 def _lost(link: LinkDegradation) -> float:
     """The chance that a beacon does not arrive that follows one that did.
 
@@ -204,7 +215,7 @@ def _unseen(link: LinkDegradation, looked_at: Sequence[Expectation]) -> list[str
 def _why_unverified(links: Sequence[LinkDegradation], scene: Scene) -> str:
     queued = [link for link in links if link.is_queued and link.to == scene.node.name]
     if not queued:
-        return "rates are not probed"
+        return f"rates are probed from {LEAST_KBIT} to {MOST_KBIT} kbit/s, of UDP to an agent of ours, on all ports"
     if any(link.from_ not in scene.topology.agents() for link in queued):
         return "delays, losses and damage are probed between two agents of ours"
     return f"not probed: {', '.join(_words(link) for link in queued)}"
@@ -227,9 +238,9 @@ FAULTS = (
         kinds=("qdisc", "queue"),
         checked_by=(
             "Beacons of the other nodes' agents arrive later, by the delay asked for; they overtake each other (jitter "
-            "of 10 ms or more); so many of them are lost or come twice as was asked for (1 % or more), or all. A "
-            "flipped bit is a loss to them. Rates, smaller jitter, that of TCP or ICMP alone: unverified; beside what "
-            "is seen, a note says so."
+            "of 10 ms or more); so many of them are lost or come twice as was asked for (1 % or more), or all; a train "
+            "of them arrives at the rate (250 kbit/s to 10 Mbit/s). A flipped bit is a loss to them. Other rates, "
+            "smaller jitter, that of TCP or ICMP alone: unverified; beside what is seen, a note says so."
         ),
     ),
 )
