@@ -15,48 +15,41 @@ import json
 import os
 import platform
 import shutil
-import time
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 from trogdor.lab.http import NodeHTTPConnection
 from trogdor.lab.lab import Lab
-from trogdor.lab.node import Node, NodeProcess
+from trogdor.lab.node import Node
+from trogdor.lab.recipes.servers import Servers
 from trogdor.lab.runtime import LabError
 
 CLIENT_PORT, PEER_PORT = 2379, 2380
 DATA_DIRECTORY = "/mnt/etcd"
-_POLL_S = 0.01
 
 
 class EtcdError(Exception):
     """A request that etcd did not carry out, or whose outcome is not known."""
 
 
-class Etcd:
+class Etcd(Servers):
     """A cluster, one member on each of the nodes; the members have the nodes' names.
 
     nodes: the names; all of the lab's if absent. ETCD_BIN in the environment names another binary than
     the `etcd` of PATH. Raises LabError when there is none, or when the cluster is not ready in time.
     """
 
-    def __init__(self, lab: Lab, nodes: Sequence[str] | None = None, *, ready_timeout_s: float = 30.0) -> None:
-        self._nodes: dict[str, Node] = {name: lab.node(name) for name in nodes or lab.nodes}
-        self._processes: dict[str, NodeProcess] = {}
-        self._names: dict[str, str] = {}
-        binary = find_binary()
-        try:
-            for name in self._nodes:
-                self._start_member(binary, name)
-            self._await_ready(time.monotonic() + ready_timeout_s)
-            self._names = {member["ID"]: member["name"] for member in self.members()}
-        except BaseException:
-            self.close()
-            raise
+    system, log = "etcd", "etcd"
 
-    def _start_member(self, binary: str, name: str) -> None:
+    def __init__(self, lab: Lab, nodes: Sequence[str] | None = None, *, ready_timeout_s: float = 30.0) -> None:
+        super().__init__(lab)
+        self._nodes: dict[str, Node] = {name: lab.node(name) for name in nodes or lab.nodes}
+        self._binary = find_binary()
+        self._bring_up(self._nodes, self._start_member, self._has_leader, ready_timeout_s)
+        self._names: dict[str, str] = {member["ID"]: member["name"] for member in self.members()}
+
+    def _start_member(self, name: str) -> None:
         node = self._nodes[name]
         cluster = ",".join(f"{other.name}=http://{other.address}:{PEER_PORT}" for other in self._nodes.values())
         flags = {
@@ -75,41 +68,13 @@ class Etcd:
         environment = {**os.environ}
         if platform.machine() != "x86_64":
             environment["ETCD_UNSUPPORTED_ARCH"] = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
-        argv = [binary, *(f"--{flag}={value}" for flag, value in flags.items())]
-        self._processes[name] = node.popen(argv, log="etcd", env=environment)
+        self._run(name, [self._binary, *(f"--{flag}={value}" for flag, value in flags.items())], environment)
 
-    def _await_ready(self, until: float) -> None:
-        for name, process in self._processes.items():
-            while True:
-                code = process.poll()
-                if code is not None:
-                    raise LabError(f"etcd on {name} ended with {code}:\n{self._nodes[name].log('etcd')[-2000:]}")
-                try:
-                    if int(self.status(name, timeout_s=1.0).get("leader", 0)):
-                        break
-                except EtcdError:
-                    pass
-                if time.monotonic() > until:
-                    raise LabError(f"etcd on {name} is not ready:\n{self._nodes[name].log('etcd')[-2000:]}")
-                time.sleep(_POLL_S)
-
-    def close(self) -> None:
-        """Kill every member."""
-        for process in self._processes.values():
-            process.kill()
-        for process in self._processes.values():
-            process.wait(30)
-
-    def __enter__(self) -> Etcd:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self.close()
-
-    @property
-    def processes(self) -> dict[str, NodeProcess]:
-        """The members' processes by node."""
-        return dict(self._processes)
+    def _has_leader(self, name: str) -> bool:
+        try:
+            return int(self.status(name, timeout_s=1.0).get("leader", 0)) != 0
+        except EtcdError:
+            return False
 
     def put(
         self, key: str, value: str, node: str | None = None, *, client: Node | None = None, timeout_s: float = 5.0

@@ -8,17 +8,15 @@ Everything is under the node's own /mnt/kafka. `KAFKA_HOME` names an unpacked Ka
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
-from types import TracebackType
 
 from trogdor.lab.lab import Lab
-from trogdor.lab.node import Node, NodeProcess
+from trogdor.lab.node import Node
 from trogdor.lab.recipes.jars import java_command, kafka_class_path
 from trogdor.lab.recipes.kafka_config import CONTROLLER_PORT, PORT, meta_properties, server_properties, text
 from trogdor.lab.recipes.kafka_ledger import Ledger
+from trogdor.lab.recipes.servers import Servers
 from trogdor.lab.recipes.zookeeper import Zookeeper
-from trogdor.lab.runtime import LabError
 from trogdor.resolve import CannotResolve
 from trogdor.resolve.kafka_protocol import Connection, Partition
 
@@ -28,8 +26,6 @@ CONTROLLER_ID = 3000
 """Ids of separate controllers are counted from here, so that a broker keeps the number of its node."""
 
 HEAP_MB = 256
-LOG = "kafka"
-_POLL_S = 0.02
 _ANSWER_TIMEOUT_S = 2.0
 
 
@@ -37,7 +33,7 @@ class KafkaError(Exception):
     """No broker answers the question; what the last one that was asked did instead."""
 
 
-class Kafka:
+class Kafka(Servers):
     """A cluster, one broker on each of the nodes.
 
     nodes: the brokers' nodes; all of the lab's if absent.
@@ -47,6 +43,8 @@ class Kafka:
     data: the directory of the brokers' logs, on whatever is mounted there.
     Raises LabError with the end of the log when a server ends or is not ready in time.
     """
+
+    system, log = "Kafka", "kafka"
 
     def __init__(
         self,
@@ -60,7 +58,8 @@ class Kafka:
         heap_mb: int = HEAP_MB,
         ready_timeout_s: float = 180.0,
     ) -> None:
-        self._lab, self._zookeeper, self._heap_mb = lab, zookeeper, heap_mb
+        super().__init__(lab)
+        self._zookeeper, self._heap_mb = zookeeper, heap_mb
         self._config, self._data = dict(config or {}), data
         self._jars = kafka_class_path("kafka-3.9.1" if zookeeper else "kafka-4.1.0")
         brokers = list(nodes or lab.nodes)
@@ -72,24 +71,12 @@ class Kafka:
             self.controllers = {name: number for number, name in enumerate(controllers, start=CONTROLLER_ID)}
         elif zookeeper is None:
             self.controllers = dict(list(self.brokers.items())[:3])
-        self._processes: dict[str, NodeProcess] = {}
-        try:
-            for name in {**self.controllers, **self.brokers}:
-                self.start(name)
-            self.await_ready(ready_timeout_s)
-        except BaseException:
-            self.close()
-            raise
+        self._bring_up({**self.controllers, **self.brokers}, self.start, self._accepts, ready_timeout_s)
 
     @property
     def bootstrap(self) -> str:
         """The brokers for clients: `n1:9092,…`."""
         return ",".join(f"{name}:{PORT}" for name in self.brokers)
-
-    @property
-    def processes(self) -> dict[str, NodeProcess]:
-        """The servers' processes by node."""
-        return dict(self._processes)
 
     def node_of(self, number: int) -> str:
         """The node of a broker or controller by its id. Raises KeyError."""
@@ -138,7 +125,7 @@ class Kafka:
             _format(node, self._data, self._number(name))
         (home / "server.properties").write_text(text(self._properties(name)))
         command = java_command(self._jars, MAIN, f"{HOME}/server.properties", heap_mb=self._heap_mb)
-        self._processes[name] = node.popen(command, log=LOG)
+        self._run(name, command)
 
     def _number(self, name: str) -> int:
         return self.brokers.get(name) or self.controllers[name]
@@ -152,33 +139,14 @@ class Kafka:
             | self._config
         )
 
-    def await_ready(self, timeout_s: float = 180.0) -> None:
-        """Wait until every server accepts connections: a broker does once the cluster has let it in.
-
-        Raises LabError with the end of the log when one ends or time is up.
-        """
-        until = time.monotonic() + timeout_s
-        for name, process in self._processes.items():
-            node, port = self._lab.node(name), PORT if name in self.brokers else CONTROLLER_PORT
-            while not _accepts(node, port):
-                if process.poll() is not None:
-                    raise LabError(f"Kafka on {name} ended with {process.returncode}:\n{node.log(LOG)[-2000:]}")
-                if time.monotonic() > until:
-                    raise LabError(f"Kafka on {name} is not ready:\n{node.log(LOG)[-2000:]}")
-                time.sleep(_POLL_S)
-
-    def close(self) -> None:
-        """Kill every server."""
-        for process in self._processes.values():
-            process.kill()
-        for process in self._processes.values():
-            process.wait(30)
-
-    def __enter__(self) -> Kafka:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
-        self.close()
+    def _accepts(self, name: str) -> bool:
+        """Whether a server accepts connections: a broker does once the cluster has let it in."""
+        node = self._lab.node(name)
+        try:
+            node.connect(node.address, PORT if name in self.brokers else CONTROLLER_PORT, 2.0).close()
+        except OSError:
+            return False
+        return True
 
 
 def _format(node: Node, data: str, number: int) -> None:
@@ -186,11 +154,3 @@ def _format(node: Node, data: str, number: int) -> None:
     meta = f"{data}/meta.properties"
     if node.exec(["test", "-e", meta]).returncode:
         node.exec(["install", "-D", "-m", "644", "/dev/stdin", meta], input=meta_properties(number), check=True)
-
-
-def _accepts(node: Node, port: int) -> bool:
-    try:
-        node.connect(node.address, port, 2.0).close()
-    except OSError:
-        return False
-    return True
