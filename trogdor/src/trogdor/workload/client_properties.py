@@ -47,7 +47,8 @@ Rule = Callable[[str], Properties]
 SAME = {
     "": """
         acks bootstrap.servers client.id client.rack client.dns.lookup connections.max.idle.ms enable.metrics.push
-        metadata.max.age.ms reconnect.backoff.ms reconnect.backoff.max.ms retry.backoff.ms retry.backoff.max.ms
+        metadata.max.age.ms metadata.recovery.rebootstrap.trigger.ms metadata.recovery.strategy
+        reconnect.backoff.ms reconnect.backoff.max.ms retry.backoff.ms retry.backoff.max.ms
         security.protocol socket.connection.setup.timeout.ms sasl.kerberos.service.name sasl.kerberos.kinit.cmd
         sasl.kerberos.min.time.before.relogin sasl.mechanism ssl.key.password ssl.keystore.password
         sasl.oauthbearer.token.endpoint.url sasl.oauthbearer.scope
@@ -74,6 +75,12 @@ def _renamed(name: str) -> Rule:
 
 def _kilobytes(name: str) -> Rule:
     return lambda value: {name: max(int(value) // 1024, 1)}
+
+
+def _level(value: str) -> Properties:
+    """A whole number; it is the level only if its type of compression is the one that is used."""
+    int(value)
+    return {}
 
 
 def _buffer(name: str) -> Rule:
@@ -151,6 +158,9 @@ RULES: dict[str, dict[str, Rule]] = {
     },
     "producer": {
         "buffer.memory": _kilobytes("queue.buffering.max.kbytes"),
+        "compression.gzip.level": _level,
+        "compression.lz4.level": _level,
+        "compression.zstd.level": _level,
         "interceptor.classes": _only(""),
         "key.serializer": _only("ByteArraySerializer"),
         "value.serializer": _only("ByteArraySerializer"),
@@ -216,6 +226,8 @@ def client_conf(kind: Kind, base: Mapping[str, str], *confs: Mapping[str, str]) 
         raise UnknownProperties(problems)
     if kind == "producer" and _may_be_idempotent(given):
         properties.setdefault("enable.idempotence", True)
+    if level := given.get(f"compression.{given.get('compression.type')}.level"):
+        properties["compression.level"] = level
     if "transactional.id" in given and "delivery.timeout.ms" not in given:
         del properties["delivery.timeout.ms"]  # librdkafka then fits it into the transaction's timeout
     taken = {"max_block_ms" if kind == "producer" else "max_poll_records": int(ours)} if ours else {}

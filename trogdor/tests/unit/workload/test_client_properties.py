@@ -4,36 +4,99 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
-from trogdor.workload.client_properties import SAME, Kind, UnknownProperties, client_conf
+from trogdor.workload.client_properties import RULES, SAME, Kind, UnknownProperties, client_conf
+
+SERIALIZATION = "org.apache.kafka.common.serialization."
+TRANSLATED: list[tuple[Kind, dict[str, str], dict[str, object]]] = [
+    ("producer", {"buffer.memory": "1048576"}, {"queue.buffering.max.kbytes": 1024}),
+    ("producer", {"max.request.size": "2000000"}, {"message.max.bytes": "2000000"}),
+    ("producer", {"request.timeout.ms": "5000"}, {"request.timeout.ms": "5000"}),
+    ("producer", {"partitioner.class": "", "interceptor.classes": ""}, {}),
+    ("producer", {"partitioner.ignore.keys": "true"}, {"partitioner": "random"}),
+    ("producer", {"partitioner.ignore.keys": "false"}, {}),
+    ("producer", {"compression.gzip.level": "9"}, {}),
+    (
+        "producer",
+        {"compression.type": "zstd", "compression.zstd.level": "5", "compression.lz4.level": "9"},
+        {"compression.type": "zstd", "compression.level": "5"},
+    ),
+    ("producer", {"key.serializer": f"{SERIALIZATION}ByteArraySerializer"}, {}),
+    ("producer", {"value.serializer": f"{SERIALIZATION}ByteArraySerializer"}, {}),
+    ("producer", {"librdkafka.statistics.interval.ms": "1000"}, {"statistics.interval.ms": "1000"}),
+    ("consumer", {"request.timeout.ms": "5000"}, {"socket.timeout.ms": "5000"}),
+    ("consumer", {"fetch.max.wait.ms": "50", "interceptor.classes": ""}, {"fetch.wait.max.ms": "50"}),
+    ("consumer", {"key.deserializer": f"{SERIALIZATION}ByteArrayDeserializer"}, {}),
+    ("consumer", {"value.deserializer": f"{SERIALIZATION}ByteArrayDeserializer"}, {}),
+    (
+        "consumer",
+        {"partition.assignment.strategy": "org.apache.kafka.clients.consumer.RangeAssignor,RoundRobinAssignor"},
+        {"partition.assignment.strategy": "range,roundrobin"},
+    ),
+    ("share", {"fetch.max.wait.ms": "50"}, {"fetch.wait.max.ms": "50"}),
+    ("share", {"share.acknowledgement.mode": "implicit"}, {}),
+    ("share", {"key.deserializer": f"{SERIALIZATION}ByteArrayDeserializer"}, {}),
+    ("share", {"value.deserializer": f"{SERIALIZATION}ByteArrayDeserializer"}, {}),
+    ("admin", {"retries": "2147483647", "metric.reporters": "org.apache.kafka.common.metrics.JmxReporter"}, {}),
+    ("admin", {"receive.buffer.bytes": "-1"}, {"socket.receive.buffer.bytes": 0}),
+    ("admin", {"send.buffer.bytes": "65536"}, {"socket.send.buffer.bytes": 65536}),
+    ("admin", {"ssl.cipher.suites": "A,B"}, {"ssl.cipher.suites": "A:B"}),
+    ("admin", {"ssl.endpoint.identification.algorithm": ""}, {"ssl.endpoint.identification.algorithm": "none"}),
+    ("admin", {"ssl.truststore.location": "/ca.pem", "ssl.truststore.type": "PEM"}, {"ssl.ca.location": "/ca.pem"}),
+    ("admin", {"ssl.truststore.certificates": "PEM"}, {"ssl.ca.pem": "PEM"}),
+    ("admin", {"ssl.keystore.certificate.chain": "PEM"}, {"ssl.certificate.pem": "PEM"}),
+    ("admin", {"ssl.keystore.key": "PEM"}, {"ssl.key.pem": "PEM"}),
+    (
+        "admin",
+        {"ssl.keystore.location": "/me.pem"},
+        {"ssl.certificate.location": "/me.pem", "ssl.key.location": "/me.pem"},
+    ),
+    (
+        "admin",
+        {"ssl.keystore.location": "/me.p12", "ssl.keystore.type": "PKCS12"},
+        {"ssl.keystore.location": "/me.p12"},
+    ),
+    (
+        "admin",
+        {"sasl.jaas.config": 'org.apache….PlainLoginModule required username="u" password="p";'},
+        {"sasl.username": "u", "sasl.password": "p"},
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    ("kind", "java", "native"),
-    [
-        ("producer", {"buffer.memory": "1048576"}, {"queue.buffering.max.kbytes": 1024}),
-        ("producer", {"max.request.size": "2000000"}, {"message.max.bytes": "2000000"}),
-        ("producer", {"request.timeout.ms": "5000"}, {"request.timeout.ms": "5000"}),
-        ("consumer", {"request.timeout.ms": "5000"}, {"socket.timeout.ms": "5000"}),
-        ("consumer", {"fetch.max.wait.ms": "50"}, {"fetch.wait.max.ms": "50"}),
-        (
-            "consumer",
-            {"partition.assignment.strategy": "org.apache.kafka.clients.consumer.RangeAssignor,RoundRobinAssignor"},
-            {"partition.assignment.strategy": "range,roundrobin"},
-        ),
-        ("admin", {"receive.buffer.bytes": "-1"}, {"socket.receive.buffer.bytes": 0}),
-        ("admin", {"ssl.truststore.location": "/ca.pem"}, {"ssl.ca.location": "/ca.pem"}),
-        (
-            "admin",
-            {"sasl.jaas.config": 'org.apache….PlainLoginModule required username="u" password="p";'},
-            {"sasl.username": "u", "sasl.password": "p"},
-        ),
-        ("producer", {"librdkafka.statistics.interval.ms": "1000"}, {"statistics.interval.ms": "1000"}),
-        ("producer", {"key.serializer": "org.apache.kafka.common.serialization.ByteArraySerializer"}, {}),
-    ],
-)
+@pytest.mark.parametrize(("kind", "java", "native"), TRANSLATED)
 def test_a_property_is_translated(kind: Kind, java: dict[str, str], native: dict[str, object]) -> None:
     plain = client_conf(kind, {}).properties
     assert client_conf(kind, {}, java).properties == {**plain, **native}
+
+
+def test_no_translation_is_left_out_here() -> None:
+    shown = {(family, name) for kind, java, _ in TRANSLATED for name in java for family in (kind, "")}
+    assert {(family, name) for family, rules in RULES.items() for name in rules} <= shown
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value", "why"),
+    [
+        ("producer", "key.serializer", f"{SERIALIZATION}StringSerializer", "only 'ByteArraySerializer' can be had"),
+        ("producer", "partitioner.class", "org.example.Mine", "only '' or 'DefaultPartitioner' can be had"),
+        ("producer", "interceptor.classes", "org.example.Mine", "only '' can be had"),
+        ("producer", "buffer.memory", "much", "invalid literal"),
+        ("producer", "compression.gzip.level", "high", "invalid literal"),
+        ("consumer", "partition.assignment.strategy", "org.example.Mine", "'Mine' is none of RangeAssignor"),
+        ("share", "share.acknowledgement.mode", "explicit", "only 'implicit' can be had"),
+        ("share", "auto.offset.reset", "earliest", "librdkafka, which this workload runs on, has no counterpart"),
+        ("admin", "retries", "3", "only '2147483647' can be had"),
+        ("admin", "ssl.keystore.location", "/me.jks", "name a PKCS#12 or PEM file"),
+        ("admin", "ssl.truststore.location", "/ca.jks", "name a PEM file"),
+        ("admin", "sasl.jaas.config", "org.example.Login required;", 'only a login module with username="…"'),
+    ],
+)
+def test_a_value_that_cannot_be_had_is_refused_with_what_can(kind: Kind, name: str, value: str, why: str) -> None:
+    with pytest.raises(UnknownProperties) as raised:
+        client_conf(kind, {}, {name: value})
+    (problem,) = raised.value.problems
+    assert problem.startswith(f"{name}: ")
+    assert why in problem
 
 
 @pytest.mark.parametrize(
@@ -81,6 +144,7 @@ SAMPLES = {
     "enable.idempotence": "true", "allow.auto.create.topics": "true", "auto.offset.reset": "earliest",
     "check.crcs": "true", "enable.auto.commit": "true", "group.id": "g", "group.instance.id": "i",
     "isolation.level": "read_committed", "batch.size": "16384", "linger.ms": "0", "fetch.max.bytes": "52428800",
+    "metadata.recovery.strategy": "rebootstrap",
     "max.in.flight.requests.per.connection": "5", "max.poll.interval.ms": "300000", "session.timeout.ms": "45000",
     "heartbeat.interval.ms": "3000", "max.partition.fetch.bytes": "1048576", "delivery.timeout.ms": "120000",
 }  # fmt: skip
