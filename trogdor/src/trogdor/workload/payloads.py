@@ -4,7 +4,7 @@ import base64
 import struct
 import time
 from collections.abc import Callable, Sequence
-from functools import partial, singledispatch
+from functools import lru_cache, partial, singledispatch
 from itertools import accumulate
 from typing import Any
 
@@ -163,9 +163,8 @@ def batches(payload: g.Payload) -> Callable[[int, int], Sequence[Bytes]]:
         whole = generate(0)
         return lambda position, count: [whole] * count
     if isinstance(payload, g.SequentialPayload) and 0 < payload.size <= LONG_BYTES:
-        return partial(
-            _sequential_batch, generate, payload.start_offset, f"{payload.size}s{LONG_BYTES - payload.size}x"
-        )
+        layout = f"{payload.size}s{LONG_BYTES - payload.size}x"
+        return partial(_sequential_batch, generate, payload.start_offset, layout)
     return lambda position, count: [generate(at) for at in range(position, position + count)]
 
 
@@ -173,5 +172,9 @@ def _sequential_batch(generate: Generate, start: int, layout: str, position: int
     first = position + start
     if first < 0 or first + count >= 1 << 64:
         return [generate(at) for at in range(position, position + count)]
-    numbers = struct.pack(f"<{count}Q", *range(first, first + count))
-    return [number for (number,) in struct.iter_unpack(layout, numbers)]
+    return _cut(layout, count).unpack(struct.pack(f"<{count}Q", *range(first, first + count)))
+
+
+@lru_cache(maxsize=16)
+def _cut(layout: str, count: int) -> struct.Struct:
+    return struct.Struct(layout * count)

@@ -39,6 +39,7 @@ class Sender:
         self.failed = 0
         self._max_block_s = max_block_ms / 1000
         self._channel = channel
+        self._messages: list[dict[str, Any]] = []
 
     def send(self, topic: str, partition: int, keys: Sequence[Bytes], values: Sequence[Bytes]) -> None:
         """Hands one run to the producer; blocks while too much is under way.
@@ -47,15 +48,26 @@ class Sender:
         acknowledgement. Raises WorkloadError when nothing moves for ``max.block.ms``.
         """
         self._make_room()
-        messages: list[dict[str, Any]] = [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
+        messages = self._filled(keys, values)
         sent_ns = time.monotonic_ns()
-        for at, count in groups(len(messages), 1 if partition == UNASSIGNED else GROUP):
+        ends = groups(len(messages), 1 if partition == UNASSIGNED else GROUP)
+        for at, count in ends:
             messages[at]["callback"] = self._on_delivery(sent_ns, count)
         self._hand_over(topic, partition, messages)
+        for at, _ in ends:
+            del messages[at]["callback"]
         self.producer.poll(0)
 
-    def _on_delivery(self, sent_ns: int, count: int) -> Callable[[KafkaError | None, Message], None]:
-        def delivered(error: KafkaError | None, message: Message) -> None:
+    def _filled(self, keys: Sequence[Bytes], values: Sequence[Bytes]) -> list[dict[str, Any]]:
+        """Messages as ``produce_batch`` takes them; to make their dicts anew each time costs a quarter of all."""
+        self._messages += [{} for _ in range(len(keys) - len(self._messages))]
+        messages = self._messages[: len(keys)]
+        for message, key, value in zip(messages, keys, values, strict=True):
+            message["key"], message["value"] = key, value
+        return messages
+
+    def _on_delivery(self, sent_ns: int, count: int) -> Callable[[KafkaError | None, Message | None], None]:
+        def delivered(error: KafkaError | None, message: Message | None) -> None:
             self.histogram.record((time.monotonic_ns() - sent_ns) // 1_000_000, count)
             if error is not None:
                 self._failed(error, count)
@@ -83,18 +95,24 @@ class Sender:
     def _hand_over(self, topic: str, partition: int, messages: list[dict[str, Any]]) -> None:
         deadline = time.monotonic() + self._max_block_s
         while self.producer.produce_batch(topic, messages, partition) < len(messages):
-            full = [message for message in messages if _error(message) == KafkaError._QUEUE_FULL]
-            for message in messages:
-                if _error(message) not in (None, KafkaError._QUEUE_FULL):
-                    self.histogram.record(0)
-                    self._failed(message["_error"], 1)
-            messages = full
-            for message in messages:
-                del message["_error"]
+            messages = self._refused(messages)
             if not messages or self._channel.stop.is_set():
                 return
             self.producer.poll(0.01)
             self._give_up_after(deadline)
+
+    def _refused(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Those that there was no room for. What was refused for another reason counts as failed."""
+        full = []
+        for message in messages:
+            error: KafkaError | None = message.pop("_error", None)
+            if error is not None and error.code() == KafkaError._QUEUE_FULL:
+                full.append(message)
+            elif error is not None:
+                self._failed(error, 1)
+                if speaks_for_its_group := message.get("callback"):
+                    speaks_for_its_group(None, None)
+        return full
 
     def idle(self, seconds: float) -> None:
         """Waits, and takes acknowledgements as they come."""
@@ -122,11 +140,6 @@ def groups(messages: int, size: int = GROUP) -> list[tuple[int, int]]:
     ends = [(at + size - 1, size) for at in range(0, messages - size + 1, size)]
     rest = messages % size
     return [*ends, (messages - 1, rest)] if rest else ends
-
-
-def _error(message: dict[str, Any]) -> int | None:
-    error = message.get("_error")
-    return None if error is None else error.code()
 
 
 def latency_fields(histogram: Histogram) -> dict[str, Any]:
