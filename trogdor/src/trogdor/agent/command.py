@@ -45,9 +45,7 @@ class Spawner:
 def _start(argv: Sequence[str], orders: int) -> "subprocess.Popen[bytes]":
     guarded = [sys.executable, "-S", "-E", os.fspath(GUARD), str(orders), *argv]
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        guarded, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=[orders], start_new_session=True, cwd="/"
-    )
+    return subprocess.Popen(guarded, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=[orders], start_new_session=True)
 
 
 class RunCommand(Work):

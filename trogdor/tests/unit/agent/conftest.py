@@ -19,10 +19,12 @@ WAIT_S = 60.0
 CONFIG = {
     "platform": "org.apache.kafka.trogdor.basic.BasicPlatform",
     "nodes": {
-        "node0": {"hostname": "localhost", "trogdor.agent.port": 0, "trogdor.external.commands": ["/bin/sh"]},
+        "node0": {
+            "hostname": "localhost", "trogdor.agent.port": 0, "trogdor.external.commands": ["/bin/sh", "./report.sh"],
+        },
         "node1": {"hostname": "localhost", "trogdor.agent.port": 0},
     },
-}
+}  # fmt: skip
 
 
 TROGDOR = "import ctypes; ctypes.CDLL(None).prctl(1, 15); from trogdor.cli.main import main; main()"
@@ -60,6 +62,7 @@ class AgentProcess:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
                 start_new_session=True,
+                cwd=directory,
             )
 
     def wait_until_it_answers(self) -> "AgentProcess":

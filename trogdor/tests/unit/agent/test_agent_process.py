@@ -117,8 +117,10 @@ def test_a_command_that_cannot_start_is_an_error(agent: Any, tmp_path: Path) -> 
 
 
 def test_a_commands_error_ends_it_and_is_the_workers(agent: Any) -> None:
-    script = 'echo \'{"status":{"n":1}}\'; echo plain; echo \'{"error":"boom"}\'; sleep 600'
-    agent.send("POST", "/agent/worker/create", _command("/bin/sh", "-c", script))
+    script = agent.directory / "report.sh"  # found from where the agent was started, as upstream's
+    script.write_text('#!/bin/sh\necho \'{"status":{"n":1}}\'; echo plain; echo \'{"error":"boom"}\'; sleep 600\n')
+    script.chmod(0o755)
+    agent.send("POST", "/agent/worker/create", _command("./report.sh"))
     shown = agent.done(1)
     assert (shown["error"], shown["status"]) == ("boom", {"n": 1})
     assert "(stdout) plain" in agent.log.read_text()
