@@ -34,7 +34,7 @@ async def poll(agent: "Agent") -> None:
             return
         since_ms = status["serverStartMs"]
         agent.heard()
-        agent.polled({int(key): _shown(worker) for key, worker in status.get("workers", {}).items()}, asked_ns)
+        agent.polled({int(key): shown(worker) for key, worker in status.get("workers", {}).items()}, asked_ns)
         await asyncio.sleep(POLL_S)
 
 
@@ -59,7 +59,7 @@ async def create_anew(agent: "Agent", worker: Worker) -> None:
     await create(agent, worker)
 
 
-def _shown(worker: dict[str, Any]) -> dict[str, Any]:
+def shown(worker: dict[str, Any]) -> dict[str, Any]:
     """A Java agent's worker; a fault's status becomes ours, and says what can be known of it."""
     if ".fault." not in str(worker.get("spec", {}).get("class", "")) or "status" not in worker:
         return worker

@@ -317,11 +317,11 @@ class Agent:
             return
         with suppress(ClientError):  # when it is met again
             status = await self.connection.send(Call("GET", "/agent/status"))
-            shown = status.get("workers", {}).get(str(worker.id))
-            if shown is None:
+            found = status.get("workers", {}).get(str(worker.id))
+            if found is None:
                 self._tasks.worker_missing(self, worker)
             else:
-                self._tasks.worker_changed(self, worker.id, shown)
+                self._tasks.worker_changed(self, worker.id, java.shown(found) if self.kind == "java" else found)
 
     async def _forget(self, worker_id: int) -> None:
         with suppress(ClientError):  # when it is met again
