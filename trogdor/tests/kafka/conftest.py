@@ -14,6 +14,7 @@ from trogdor.client import Client
 from trogdor.lab.daemons import TOPOLOGY_FILE
 from trogdor.lab.lab import Lab
 from trogdor.lab.node import Node, NodeProcess
+from trogdor.lab.recipes.jars import QUICK_START, class_path
 from trogdor.lab.recipes.kafka import Kafka
 
 PATIENCE_S = 90.0
@@ -54,11 +55,35 @@ def run_workload(node: Node, module: str, workload: dict[str, Any], task_id: str
 
 @pytest.fixture(scope="session")
 def one_broker() -> Iterator[Lab]:
-    """A lab of one node, ``node0``, with a broker on it, and our coordinator; whoever needs an agent starts one."""
-    with Lab(nodes=["node0"]) as lab, Kafka(lab):
+    """A broker on ``node0``, its controller on ``c1``, and our coordinator; whoever needs an agent starts one."""
+    with Lab(nodes=["node0", "c1"]) as lab, Kafka(lab, ["node0"], controllers=["c1"]):
         lab.node("node0").path(TOPOLOGY_FILE).write_text(json.dumps(lab.topology()))
         lab.start_daemon("coordinator")
         yield lab
+
+
+@pytest.fixture(scope="session")
+def share_groups(one_broker: Lab) -> Lab:
+    """The broker, with share groups: what `kafka-features.sh upgrade` does."""
+    command = ["java", *QUICK_START, "-cp", class_path("kafka-tools-4.1.0"), "org.apache.kafka.tools.FeatureCommand"]
+    command += ["--bootstrap-server", "localhost:9092", "upgrade", "--feature", "share.version=1"]
+    one_broker.node("node0").exec(command, timeout=RUN_TIMEOUT_S, check=True)
+    return one_broker
+
+
+EARLIEST = """
+import sys
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+entry = ConfigEntry("share.auto.offset.reset", "earliest", incremental_operation=AlterConfigOpType.SET)
+group = ConfigResource(ResourceType.GROUP, sys.argv[1], incremental_configs=[entry])
+client = AdminClient({"bootstrap.servers": "localhost:9092"})
+client.incremental_alter_configs([group])[group].result(60)
+"""
+
+
+def begin_with_the_first(node: Node, group: str) -> None:
+    """Has a share group that is to come begin with the first message of its topics."""
+    node.exec([sys.executable, "-c", EARLIEST, group], timeout=RUN_TIMEOUT_S, check=True)
 
 
 @pytest.fixture

@@ -5,14 +5,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from trogdor.lab.lab import Lab
-from trogdor.lab.recipes.jars import QUICK_START, class_path
+from trogdor.lab.node import NodeProcess
 
-from .conftest import run_workload
+from .conftest import begin_with_the_first, run_workload
 
 pytestmark = pytest.mark.xdist_group("one broker")
 
@@ -116,25 +118,62 @@ def test_round_trip_sends_everything_and_gets_it_back(one_broker: Lab) -> None:
         assert last_status(said) == {"totalUniqueSent": 2000, "totalReceived": 2000}
 
 
-def stopped_after(lab: Lab, module: str, workload: dict[str, Any], enough: Any) -> Any:
-    """Runs a workload until a status is enough, stops it by SIGTERM, and returns its last status."""
+@contextmanager
+def started(lab: Lab, module: str, workload: dict[str, Any]) -> Iterator[NodeProcess]:
+    """A workload's process, which has been told what to do; it has ended well when the block is left."""
     command = [sys.executable, "-m", f"trogdor.workload.{module}"]
     with lab.node("node0").popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
-        assert process.stdout is not None
         process.stdin.write(json.dumps({"id": "t1", "workload": workload}).encode() + b"\n")
         process.stdin.flush()
-        status, stopped, deadline = None, False, time.monotonic() + 60
-        for line in process.stdout:
-            message = json.loads(line)
-            assert "error" not in message
+        yield process
+        assert process.wait(30) == 0
+
+
+def said_by(process: NodeProcess) -> Iterator[dict[str, Any]]:
+    """What a workload says, as it says it; an error, or too long a time, fails the test."""
+    assert process.stdout is not None
+    deadline = time.monotonic() + 60
+    for line in process.stdout:
+        message = json.loads(line)
+        assert "error" not in message, message
+        assert time.monotonic() < deadline
+        yield message
+
+
+def stopped_after(lab: Lab, module: str, workload: dict[str, Any], enough: Any) -> Any:
+    """Runs a workload until a status is enough, stops it by SIGTERM, and returns its last status."""
+    status, stopped = None, False
+    with started(lab, module, workload) as process:
+        for message in said_by(process):
             status = message.get("status", status)
             if not stopped and isinstance(status, dict) and enough(status):
                 process.send_signal(signal.SIGTERM)
                 stopped = True
-            assert time.monotonic() < deadline
-        assert process.wait(30) == 0
     return status
+
+
+def test_round_trip_sends_again_what_was_not_acknowledged(one_broker: Lab) -> None:
+    node = one_broker.node("node0")
+    (broker,) = [str(each.pid) for each in node.processes() if "kafka.Kafka /mnt/kafka" in each.command]
+    wanted = spec(
+        "RoundTripWorkloadSpec", targetMessagesPerSec=1000, maxMessages=4000, activeTopics={"again": PARTITIONS},
+        producerConf={"delivery.timeout.ms": "1500"},
+    )  # fmt: skip
+    given_up, status = False, None
+    try:
+        with started(one_broker, "round_trip", wanted) as process:
+            for message in said_by(process):
+                status = message.get("status", status)
+                if isinstance(status, dict) and status["totalReceived"] and not given_up:
+                    node.exec(["kill", "-STOP", broker], check=True)
+                if "not acknowledged, sent again" in message.get("log", "") and not given_up:
+                    node.exec(["kill", "-CONT", broker], check=True)
+                    given_up = True
+    finally:
+        node.exec(["kill", "-CONT", broker])
+    assert given_up
+    assert status == {"totalUniqueSent": 4000, "totalReceived": 4000}
 
 
 def test_configurable_producer_produces_until_it_is_stopped(one_broker: Lab) -> None:
@@ -186,29 +225,10 @@ def test_sustained_connections_stay_open(one_broker: Lab) -> None:
     assert status["totalAbortedThreads"] == 0
 
 
-EARLIEST = """
-import sys
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
-entry = ConfigEntry("share.auto.offset.reset", "earliest", incremental_operation=AlterConfigOpType.SET)
-group = ConfigResource(ResourceType.GROUP, sys.argv[1], incremental_configs=[entry])
-client = AdminClient({"bootstrap.servers": "localhost:9092"})
-client.incremental_alter_configs([group])[group].result(60)
-"""
-
-
-@pytest.fixture(scope="module")
-def share_groups(one_broker: Lab) -> Lab:
-    """The broker, with share groups: what `kafka-features.sh upgrade` does."""
-    command = ["java", *QUICK_START, "-cp", class_path("kafka-tools-4.1.0"), "org.apache.kafka.tools.FeatureCommand"]
-    command += ["--bootstrap-server", "localhost:9092", "upgrade", "--feature", "share.version=1"]
-    one_broker.node("node0").exec(command, timeout=120, check=True)
-    return one_broker
-
-
 def test_share_consume_bench_takes_what_its_group_begins_with(share_groups: Lab) -> None:
     node = share_groups.node("node0")
     produce(share_groups, "taken", 1000)
-    node.exec([sys.executable, "-c", EARLIEST, "takers"], timeout=120, check=True)
+    begin_with_the_first(node, "takers")
     wanted = spec("ShareConsumeBenchSpec", maxMessages=1000, activeTopics=["taken"], shareGroup="takers")
     (status,) = last_status(run_workload(node, "share_consume_bench", wanted)).values()
     assert list(status) == ["totalMessagesReceived", "totalBytesReceived", "averageMessageSizeBytes", *LATENCY]

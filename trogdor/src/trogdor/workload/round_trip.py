@@ -7,14 +7,15 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from trogdor.spec.generators import SequentialPayload
 from trogdor.spec.workload import RoundTripWorkloadSpec
 from trogdor.workload.channel import Channel, run
 from trogdor.workload.client_properties import ClientConf
-from trogdor.workload.clients import WorkloadError, conf_of, consumer, create_topics, producer, reason
+from trogdor.workload.clients import WorkloadError, conf_of, consumer, create_topics, made, reason
 from trogdor.workload.pacing import Pace, per_second
-from trogdor.workload.payloads import generator
+from trogdor.workload.payloads import Bytes, batches
 from trogdor.workload.topics import active_partitions, materialize
 
 KEY_BYTES = 4
@@ -24,6 +25,9 @@ LOG_INTERVAL_S = 5.0
 REQUEST_TIMEOUT_MS = "105000"
 MAX_UNACKNOWLEDGED = 20_000
 METADATA_TIMEOUT_S = 60.0
+
+ONLY_FAILURES = "delivery.report.only.error"
+"""Who has no failure is told of nothing: a message's acknowledgement is seen by its leaving the producer's queue."""
 
 WINDOW = 1 << 20
 """The most messages between the first that has not come back and the last sent: what bounds memory."""
@@ -85,20 +89,19 @@ class RoundTrip:
 
     def __init__(self, spec: RoundTripWorkloadSpec, partitions: list[tuple[str, int]], channel: Channel) -> None:
         self._spec, self._partitions, self._channel = spec, partitions, channel
-        self._generate = generator(spec.value_generator)
+        self._keys, self._values = batches(SequentialPayload(size=KEY_BYTES)), batches(spec.value_generator)
         self._outstanding = Outstanding()
         self._failed: deque[int] = deque()
-        self._acknowledged = 0
+        self._messages: list[dict[str, Any]] = [{"callback": self._on_failure} for _ in range(RUN)]
         self._failure = ""
         self._turn = 0
         task_id, base = channel.task_id, {"bootstrap.servers": spec.bootstrap_servers}
         base["request.timeout.ms"] = REQUEST_TIMEOUT_MS
-        self._producer = producer(
-            conf_of(
-                "producer", channel, {**base, "client.id": f"producer.{task_id}", "acks": "all"},
-                spec.common_client_conf, spec.producer_conf,
-            ), channel,
+        conf = conf_of(
+            "producer", channel, {**base, "client.id": f"producer.{task_id}", "acks": "all"},
+            spec.common_client_conf, spec.producer_conf,
         )  # fmt: skip
+        self._producer = made(Producer, {**conf.properties, ONLY_FAILURES: True}, channel)
         self._conf = self._consumer_conf({**base, "client.id": f"consumer.{task_id}"})
         self._consumer: Any = None
         self._pace = Pace(per_second(spec.target_messages_per_sec), self._serve, channel.stop.is_set)
@@ -140,49 +143,53 @@ class RoundTrip:
             raise WorkloadError(self._failure)
 
     def _complete(self) -> bool:
-        wanted = self._spec.max_messages
-        return self._acknowledged >= wanted and self._outstanding.received >= wanted
+        """Whether all have come back, and none is under way or to be sent again: each was acknowledged."""
+        wanted, sent = self._spec.max_messages, self._outstanding.sent
+        return sent >= wanted <= self._outstanding.received and not len(self._producer) and not self._failed
 
     def _send(self) -> int:
         """Sends the next run, failed messages first; how many messages that was."""
         room = min(MAX_UNACKNOWLEDGED - len(self._producer), RUN)
         fresh = min(self._spec.max_messages - self._outstanding.sent, self._outstanding.room())
-        most = min(room, fresh + len(self._failed))
+        most = min(room, len(self._failed) or fresh)
         if most <= 0 or (count := self._pace.take(most)) == 0:
             return 0
-        again = [self._failed.popleft() for _ in range(min(count, len(self._failed)))]
-        first, new = self._outstanding.sent, count - len(again)
-        self._outstanding.send(new)
-        self._hand_over([*again, *range(first, first + new)])
+        if self._failed:
+            self._hand_over_again([self._failed.popleft() for _ in range(count)])
+        else:
+            first = self._outstanding.sent
+            self._outstanding.send(count)
+            self._hand_over(self._keys(first, count), self._values(first, count))
         self._producer.poll(0)
         return count
 
-    def _hand_over(self, indices: Sequence[int]) -> None:
-        """Messages of these indices go to the partitions in turn; what the producer refuses counts as failed."""
-        wrap, cycle = (1 << 8 * KEY_BYTES) - 1, len(self._partitions)
-        for at in range(min(cycle, len(indices))):
-            topic, partition = self._partitions[(self._turn + at) % cycle]
-            messages: list[dict[str, Any]] = [
-                {
-                    "key": (index & wrap).to_bytes(KEY_BYTES, "little"),
-                    "value": self._generate(index),
-                    "callback": self._on_delivery,
-                }
-                for index in indices[at::cycle]
-            ]
-            if self._producer.produce_batch(topic, messages, partition) < len(messages):
-                refused = [message["key"] for message in messages if "_error" in message]
-                self._failed.extend(self._outstanding.index_of(int.from_bytes(key, "little")) for key in refused)
-                self._producer.poll(0.01)
-        self._turn += len(indices)
+    def _hand_over_again(self, indices: Sequence[int]) -> None:
+        """Messages that were not acknowledged, one by one: they are few."""
+        for index in indices:
+            self._hand_over(self._keys(index, 1), self._values(index, 1))
 
-    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
-        if error is None:
-            self._acknowledged += 1
-            return
-        key = message.key()
-        self._channel.log(f"message {key!r} not acknowledged, sent again: {error.str()}")
-        self._failed.append(self._outstanding.index_of(int.from_bytes(key or b"", "little")))
+    def _hand_over(self, keys: Sequence[Bytes], values: Sequence[Bytes]) -> None:
+        """Messages go to the partitions in turn; what the producer refuses counts as failed."""
+        cycle = len(self._partitions)
+        for at in range(min(cycle, len(keys))):
+            topic, partition = self._partitions[(self._turn + at) % cycle]
+            part = list(zip(self._messages, keys[at::cycle], values[at::cycle], strict=False))
+            for message, key, value in part:
+                message["key"], message["value"] = key, value
+            messages = [message for message, _, _ in part]
+            if self._producer.produce_batch(topic, messages, partition) < len(messages):
+                refused = [message["key"] for message in messages if message.pop("_error", None) is not None]
+                self._failed.extend(map(self._index_of, refused))
+                self._producer.poll(0.01)
+        self._turn += len(keys)
+
+    def _index_of(self, key: bytes) -> int:
+        return self._outstanding.index_of(int.from_bytes(key, "little"))
+
+    def _on_failure(self, error: KafkaError | None, message: Message) -> None:
+        key = message.key() or b""
+        self._channel.log(f"message {key!r} not acknowledged, sent again: {error}")
+        self._failed.append(self._index_of(key))
 
     def _serve(self, seconds: float) -> None:
         self._producer.poll(min(seconds, POLL_S))

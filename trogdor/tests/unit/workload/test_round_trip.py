@@ -1,0 +1,60 @@
+"""What is sent comes back, or is known to be missing: by librdkafka's mock brokers, and by the window of those out."""
+
+import io
+
+from confluent_kafka import Producer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trogdor.spec import parse
+from trogdor.workload.channel import Channel
+from trogdor.workload.round_trip import WINDOW, Outstanding, RoundTrip
+
+MESSAGES = 2000
+
+
+def test_what_the_producer_has_no_room_for_is_sent_again_and_comes_back() -> None:
+    brokers = Producer({"test.mock.num.brokers": 1, "log_level": 0})
+    known = brokers.list_topics("around", timeout=30)
+    (broker,) = known.brokers.values()
+    spec = parse(
+        {
+            "class": "RoundTripWorkloadSpec", "bootstrapServers": f"{broker.host}:{broker.port}",
+            "targetMessagesPerSec": 1_000_000, "maxMessages": MESSAGES,
+            "producerConf": {"librdkafka.queue.buffering.max.messages": "100"},
+        }
+    )  # fmt: skip
+    said = io.StringIO()
+    trip = RoundTrip(spec, [("around", number) for number in known.topics["around"].partitions], Channel("t1", said))
+    trip.run()
+    assert trip.status() == {"totalUniqueSent": MESSAGES, "totalReceived": MESSAGES}
+    assert "error" not in said.getvalue()
+
+
+def test_repeats_and_strangers_do_not_count() -> None:
+    outstanding = Outstanding()
+    outstanding.send(3)
+    outstanding.receive([2, 2, 7, 0])
+    assert (outstanding.received, outstanding.first) == (2, 1)
+    outstanding.receive([1])
+    assert (outstanding.received, outstanding.first, outstanding.room()) == (3, 3, WINDOW)
+
+
+@given(st.integers(0, 2**40), st.integers(1, WINDOW))
+def test_a_key_says_which_message_it_is_however_many_there_were(first: int, after: int) -> None:
+    outstanding = Outstanding()
+    outstanding.first = first
+    index = first + after - 1
+    assert outstanding.index_of(index % (1 << 32)) == index
+
+
+def test_the_window_is_left_only_when_its_first_has_come_back() -> None:
+    outstanding = Outstanding()
+    outstanding.send(WINDOW)
+    outstanding.receive(range(1, WINDOW))
+    assert outstanding.room() == 0
+    outstanding.receive([0])
+    assert (outstanding.room(), outstanding.received) == (WINDOW, WINDOW)
+    outstanding.send(5)
+    outstanding.receive([WINDOW + 4])
+    assert (outstanding.first, outstanding.received) == (WINDOW, WINDOW + 1)
