@@ -1,5 +1,6 @@
 """The external command's side of ExternalCommand: one JSON line in, JSON lines out, SIGTERM to stop."""
 
+import gc
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ from trogdor.spec import Spec, parse
 
 REPORT_INTERVAL_S = 1.0
 MAX_LOG_CHARACTERS = 10_000
+COLLECTED_EVERY = 100_000
+"""So many objects are made between two looks for cycles, of which messages are in none."""
 
 
 class Channel:
@@ -74,6 +77,8 @@ def run(workload: Callable[[Any, Channel], None]) -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not be read as a message
     channel = Channel("", out)
+    gc.freeze()
+    gc.set_threshold(COLLECTED_EVERY)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: channel.stop.set())
     try:

@@ -97,6 +97,7 @@ class Consuming:
     def consume(self, processor: Processor | None) -> None:
         """Consumes until the spec's count is reached or the workload is stopped."""
         left, began = self._spec.max_messages, time.monotonic_ns()
+        started = began
         while left > 0 and not self._channel.stop.is_set():
             messages = self._poll(min(self._at_once, left))
             if not messages:
@@ -111,6 +112,11 @@ class Consuming:
             while owed > 0 and (taken := self._pace.take(owed)):
                 owed -= taken
             began = time.monotonic_ns()
+        took_ms = (time.monotonic_ns() - started) // 1_000_000
+        self._channel.log(
+            f"{self.client_id} Consumed total number of messages={self._latencies.samples}, bytes={self._bytes}"
+            f" in {took_ms} ms."
+        )
 
     def _poll(self, most: int) -> list[Message]:
         """What there is, at most so many, waiting a little for the first; errors are logged."""
@@ -210,7 +216,9 @@ def consume_bench(spec: ConsumeBenchSpec, channel: Channel) -> None:
 def run_consumers(spec: Bench, channel: Channel, made: Callable[[Bench, Channel], Sequence[Consuming]]) -> None:
     """Runs the consumers made for a spec until each has its messages or it is stopped. Raises WorkloadError."""
     processor = Processor(spec.record_processor) if spec.record_processor is not None else None
-    bench = ConsumeBench(made(spec, channel), processor, channel)
+    consuming = made(spec, channel)
+    channel.log(f"Will consume from {', '.join(spec.active_topics)} with {len(consuming)} consumer(s)")
+    bench = ConsumeBench(consuming, processor, channel)
     with channel.reporting(bench.status):
         bench.consume_all()
 
