@@ -78,7 +78,8 @@ class Cluster:
             yield
             until(self.is_whole, "every replica is in sync again")
             self.await_acknowledged()
-        assert self.ledger.lost() == []
+        lost = self.ledger.lost()
+        assert not lost, f"{len(lost)} acknowledged messages are lost: {lost[:20]} …"
 
     def await_acknowledged(self) -> None:
         """Waits until messages are acknowledged, from now on."""
