@@ -1,4 +1,4 @@
-"""Kafka's workloads across the wire between Java Trogdor 4.1.0 and ours: its client, its agent, its coordinator."""
+"""Workloads and faults across the wire between Java Trogdor 4.1.0 and ours: its clients, its agent, its coordinator."""
 
 import http.client
 import json
@@ -26,7 +26,6 @@ PRODUCE = {
     "class": f"{PACKAGE}.workload.ProduceBenchSpec", **COMMON, "producerNode": "node0", "maxMessages": 2000,
     "activeTopics": TOPICS, "inactiveTopics": {},
 }  # fmt: skip
-SLOW = {**PRODUCE, "maxMessages": 1_000_000, "targetMessagesPerSec": 10}
 ROUND_TRIP = {
     "class": f"{PACKAGE}.workload.RoundTripWorkloadSpec", **COMMON, "clientNode": "node0", "maxMessages": 200,
     "activeTopics": TOPICS,
@@ -35,6 +34,13 @@ CONSUME = {
     "class": f"{PACKAGE}.workload.ConsumeBenchSpec", **COMMON, "consumerNode": "node0", "maxMessages": 1000,
     "activeTopics": ["java"],
 }  # fmt: skip
+STOP = {
+    "class": f"{PACKAGE}.fault.ProcessStopFaultSpec", "startMs": 0, "durationMs": 10_000_000, "nodeNames": ["node0"],
+    "javaProcessName": "kafka.Kafka",
+}  # fmt: skip
+STOP_FILE = "/tmp/stop.json"
+"""Upstream looks for the name in arguments too: it must not be among those of a client."""
+
 JAVA_COORDINATOR_PORT = 8890
 JAVAS_CONFIG = "/var/lib/trogdor/java.json"
 CLIENT_TIMEOUT_S = 120.0
@@ -67,6 +73,12 @@ def start_java(node: Node, name: str, options: list[str], port: int, path: str) 
     return process
 
 
+def broker_is_stopped(lab: Lab) -> bool:
+    """Whether the broker's process is stopped, as the node's kernel tells it."""
+    (state,) = [each.state for each in lab.node("node0").processes() if "kafka.Kafka /mnt/kafka" in each.command]
+    return state == "T"
+
+
 def finished(task: dict[str, Any]) -> Any:
     """The status of a task that went well."""
     assert not task.get("error"), task
@@ -74,7 +86,9 @@ def finished(task: dict[str, Any]) -> Any:
     return task["status"]
 
 
-def test_javas_clients_create_workloads_on_ours_and_read_their_status(one_broker: Lab, client: Client) -> None:
+def test_javas_clients_create_workloads_and_faults_on_ours_and_read_their_status(
+    one_broker: Lab, client: Client
+) -> None:
     def ask(name: str, command: str, target: str, *arguments: str) -> str:
         command_line = java(name, command, "-t", target, *arguments)
         ran = one_broker.node("node0").exec(command_line, timeout=CLIENT_TIMEOUT_S)
@@ -86,13 +100,16 @@ def test_javas_clients_create_workloads_on_ours_and_read_their_status(one_broker
         for task_id, spec in specs.items():
             create = ("-i", task_id, "--spec", json.dumps(spec))
             assert "Sent CreateTaskRequest" in ask("coordinator.CoordinatorClient", "createTask", OURS, *create)
-        ask("coordinator.CoordinatorClient", "createTask", OURS, "-i", "slow", "--spec", json.dumps(SLOW))
-        until(lambda: client.task("slow")["state"] == "RUNNING", "the slow one runs")
-        assert "ProduceBenchSpec" in ask("agent.AgentClient", "status", f"localhost:{AGENT_PORT}")
-        ask("coordinator.CoordinatorClient", "stopTask", OURS, "-i", "slow")
-        assert client.wait_for_done("slow", deadline_s=60)["cancelled"]
         for task_id in specs:
             finished(dict(client.wait_for_done(task_id, deadline_s=180)))
+        one_broker.node("node0").path(STOP_FILE).write_text(json.dumps(STOP))
+        ask("coordinator.CoordinatorClient", "createTask", OURS, "-i", "stop", "--spec", STOP_FILE)
+        until(lambda: broker_is_stopped(one_broker), "the broker is stopped")
+        assert "ProcessStopFaultSpec" in ask("agent.AgentClient", "status", f"localhost:{AGENT_PORT}")
+        assert "is RUNNING" in ask("coordinator.CoordinatorClient", "showTask", OURS, "-i", "stop", "-v", "-S")
+        ask("coordinator.CoordinatorClient", "stopTask", OURS, "-i", "stop")
+        assert client.wait_for_done("stop", deadline_s=60)["cancelled"]
+        assert not broker_is_stopped(one_broker)
         shown = {
             task_id: ask("coordinator.CoordinatorClient", "showTask", OURS, "-i", task_id, "-v", "-S")
             for task_id in specs
@@ -103,14 +120,20 @@ def test_javas_clients_create_workloads_on_ours_and_read_their_status(one_broker
     assert '"totalMessagesReceived" : 1000' in shown["consume"]
 
 
-def test_a_java_agent_runs_workloads_of_our_coordinator(one_broker: Lab, client: Client) -> None:
+def test_a_java_agent_runs_workloads_and_faults_of_our_coordinator(one_broker: Lab, client: Client) -> None:
     with agent(one_broker, "java"):
         client.create_task("theirs", PRODUCE)
         status = finished(dict(client.wait_for_done("theirs", deadline_s=180)))
+        client.create_task("stop", STOP)
+        until(lambda: broker_is_stopped(one_broker), "the broker is stopped")
+        client.stop_task("stop")
+        until(lambda: not broker_is_stopped(one_broker), "the broker goes on")
+        stopped = client.wait_for_done("stop", deadline_s=180)
     assert status["totalSent"] == 2000
+    assert "outlives its agent" in json.dumps(stopped["status"])
 
 
-def test_our_agent_runs_workloads_of_javas_coordinator_beside_ours(one_broker: Lab, client: Client) -> None:
+def test_our_agent_runs_workloads_and_faults_of_javas_coordinator_beside_ours(one_broker: Lab, client: Client) -> None:
     node = one_broker.node("node0")
     # Java's coordinator looks for an agent on each node, its own too, and stops there what it does not know.
     config = {
@@ -145,8 +168,15 @@ def test_our_agent_runs_workloads_of_javas_coordinator_beside_ours(one_broker: L
             for task_id, spec in {"java-produce": PRODUCE, "java-round": ROUND_TRIP}.items():
                 ask("POST", "/coordinator/task/create", {"id": task_id, "spec": spec})
             tasks = until(done, "both workloads are done")
+            ask("POST", "/coordinator/task/create", {"id": "java-stop", "spec": STOP})
+            until(lambda: broker_is_stopped(one_broker), "the broker is stopped")
+            ask("PUT", "/coordinator/task/stop", {"id": "java-stop"})
+            until(lambda: not broker_is_stopped(one_broker), "the broker goes on")
+            stopped = until(done, "the fault is over")["java-stop"]
         finally:
             end(coordinator)
     assert finished(tasks["java-produce"])["totalSent"] == 2000
     assert finished(tasks["java-round"]) == {"totalUniqueSent": 200, "totalReceived": 200}
+    assert (stopped["cancelled"], stopped.get("error", "")) == (True, "")
+    assert stopped["status"]["verdict"] == "seen"
     assert client.tasks() == {}
