@@ -1,6 +1,7 @@
 """Resolvers ask real systems who is who, each time in a short-lived process on the coordinator's node."""
 
 import json
+import subprocess
 import sys
 from typing import Any
 
@@ -36,6 +37,12 @@ def test_etcds_leader_followers_minority_and_majority_are_who_they_are() -> None
         assert leader in nodes[3]
         assert [len(each) for each in nodes[3:]] == [2, 3]
         assert all(answer["epoch"] > 0 and leader in answer["how"] for answer in found)
+
+        lab.start_daemons()
+        pause = ["pause", "leader", "--resolve", "etcd", "--for", "500ms", "-t", lab.target, "--json"]
+        ran = subprocess.run([sys.executable, "-m", "trogdor", *pause], capture_output=True, text=True, timeout=120)
+        assert ran.returncode == 0, ran
+        assert json.loads(ran.stdout)["task"]["status"]["found"][0]["nodes"] == [leader]
 
         without = ask(lab, question("minority", **{"with": "followers"}), question("leader", endpoints="n1:1"))
         assert without[0]["nodes"] == followers[:1]
