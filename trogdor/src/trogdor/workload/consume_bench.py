@@ -21,6 +21,9 @@ from trogdor.workload.topics import subscriptions
 Bench = TypeVar("Bench", ConsumeBenchSpec, ShareConsumeBenchSpec)
 
 POLL_S = 0.05
+ASSIGNED_S = 0.5
+"""So seldom a consumer is asked for its partitions, which may be thousands."""
+
 MAX_POLL_INTERVAL_MS = 100_000
 SAME_GROUP = (
     "You may not specify an explicit partition assignment when using multiple consumers in the same group."
@@ -75,6 +78,7 @@ class Consuming:
         self._bytes = 0
         self._errors = 0
         self._assigned: list[str] = []
+        self._assigned_until = 0.0
         rate = spec.target_messages_per_sec
         self._pace = Pace(per_second(rate) if rate > 0 else unlimited(), channel.stop.wait, channel.stop.is_set)
 
@@ -123,9 +127,10 @@ class Consuming:
         first = self.client.poll(POLL_S)
         if first is None:
             return []
-        messages = self._sound([first, *(self.client.consume(most - 1, 0) if most > 1 else ())])
-        self._assigned = [f"{part.topic}-{part.partition}" for part in self.client.assignment()]
-        return messages
+        if (now := time.monotonic()) > self._assigned_until:
+            self._assigned = [f"{part.topic}-{part.partition}" for part in self.client.assignment()]
+            self._assigned_until = now + ASSIGNED_S
+        return self._sound([first, *(self.client.consume(most - 1, 0) if most > 1 else ())])
 
     def _sound(self, messages: list[Message]) -> list[Message]:
         """The messages among those polled; the first errors are logged."""
