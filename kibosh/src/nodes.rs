@@ -49,6 +49,8 @@ pub struct Node {
 struct Names {
     /// Directory and name, the newest last. A deleted file keeps its last one.
     links: Vec<(Arc<Node>, OsString)>,
+    /// Where one was made that has no name yet.
+    made_in: Option<Arc<Node>>,
     matching: Option<(u64, Arc<[Arc<Fault>]>)>,
 }
 
@@ -104,6 +106,14 @@ impl Node {
             names.links.remove(0);
         }
         names.links.push((parent.clone(), name.to_owned()));
+        names.made_in = None;
+        names.matching = None;
+    }
+
+    /// It was made in `parent` with `O_TMPFILE`: until it has a name, its path is the directory's with a slash.
+    pub fn made_without_name(&self, parent: &Arc<Node>) {
+        let mut names = self.names();
+        names.made_in = Some(parent.clone());
         names.matching = None;
     }
 
@@ -128,7 +138,12 @@ impl Node {
         if self.id == ROOT_ID {
             return vec![b"/".to_vec()];
         }
-        self.links().iter().map(|(parent, name)| parent.path_of(name)).collect()
+        let (links, made_in) = {
+            let names = self.names();
+            (names.links.clone(), names.made_in.clone())
+        };
+        let unnamed = made_in.map(|parent| parent.path_of(OsStr::new("")));
+        links.iter().map(|(parent, name)| parent.path_of(name)).chain(unnamed).collect()
     }
 
     /// The path of a name in this directory.
@@ -347,6 +362,17 @@ mod tests {
         assert_eq!(file.paths(), [b"/old/f"]);
         dir.add_name(nodes.root(), OsStr::new("new"));
         assert_eq!(file.paths(), [b"/new/f"]);
+    }
+
+    #[test]
+    fn a_file_without_a_name_is_its_directory_s_until_it_has_one() {
+        let nodes = table();
+        let (dir, file) = (adopt(&nodes, "/usr"), adopt(&nodes, "/proc/self/status"));
+        dir.add_name(nodes.root(), OsStr::new("wal"));
+        file.made_without_name(&dir);
+        assert_eq!(file.paths(), [b"/wal/"]);
+        file.add_name(nodes.root(), OsStr::new("f"));
+        assert_eq!(file.paths(), [b"/f"]);
     }
 
     #[test]

@@ -17,14 +17,22 @@ from kibosh.mount import is_mounted
 
 CLONE_NEWNS = 0x20000
 MS_REC_PRIVATE = 0x4000 | 0x40000
+AT_FDCWD = -100
+AT_SYMLINK_FOLLOW = 0x400
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def pytest_configure() -> None:
     """Nothing mounted here outlives the process, however it ends."""
-    if os.geteuid() == 0:
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.unshare(CLONE_NEWNS) == 0:
-            libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None)
+    if os.geteuid() == 0 and LIBC.unshare(CLONE_NEWNS) == 0:
+        LIBC.mount(b"none", b"/", None, MS_REC_PRIVATE, None)
+
+
+def give_name(file: int, path: Path) -> None:
+    """A file made with O_TMPFILE gets a name; os.link would link the link in /proc."""
+    source, target = os.fsencode(f"/proc/self/fd/{file}"), os.fsencode(path)
+    if LIBC.linkat(AT_FDCWD, source, AT_FDCWD, target, AT_SYMLINK_FOLLOW) != 0:
+        raise OSError(ctypes.get_errno(), "linkat", str(path))
 
 
 class MakeMount(Protocol):

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import kibosh
-from conftest import MakeMount
+from conftest import MakeMount, give_name
 from kibosh import CorruptMode
 
 pytestmark = pytest.mark.faults
@@ -74,6 +74,26 @@ def test_unwritable_is_felt_on_an_open_warm_file_and_a_fresh_one(warm: Warm) -> 
     os.pwrite(file, b"y", 0)
     os.fsync(file)
     assert path.read_bytes() == b"y"
+
+
+def test_a_file_without_a_name_meets_its_directory_s_faults_until_it_has_one(any_fs: kibosh.Mount) -> None:
+    directory = any_fs.mountpoint / "wal"
+    directory.mkdir()
+    file = os.open(directory, os.O_TMPFILE | os.O_RDWR, 0o600)
+    os.pwrite(file, b"a" * PAGE, 0)
+    any_fs.set([kibosh.Unwritable(prefix="/wal", code="EROFS"), kibosh.Unreadable(prefix="/wal", code="EIO")])
+    with fails_with(errno.EROFS):
+        os.pwrite(file, b"b", 0)
+    with fails_with(errno.EIO):
+        os.pread(file, 1, 0)
+    any_fs.set([kibosh.Unwritable(prefix="/other", code="EIO")])
+    os.pwrite(file, b"b", 0)
+    assert os.pread(file, 2, 0) == b"ba"
+    os.fsync(file)
+    give_name(file, any_fs.mountpoint / "other")
+    with fails_with(errno.EIO):
+        os.pwrite(file, b"c", 0)
+    os.close(file)
 
 
 def test_all_ways_of_writing_are_met(warm: Warm) -> None:

@@ -19,7 +19,7 @@ import pytest
 from test_faults import fails_with
 
 import kibosh
-from conftest import MakeMount
+from conftest import MakeMount, give_name
 
 pytestmark = pytest.mark.posix
 
@@ -121,8 +121,7 @@ def test_a_temporary_file_gets_its_name_at_last(base: Path) -> None:
     file = os.open(base, os.O_TMPFILE | os.O_RDWR, 0o640)
     os.write(file, b"temporary")
     assert os.listdir(base) == []
-    path, follow = os.fsencode(f"/proc/self/fd/{file}"), 0x400
-    assert LIBC.linkat(-100, path, -100, os.fsencode(base / "named"), follow) == 0
+    give_name(file, base / "named")
     os.close(file)
     assert (base / "named").read_bytes() == b"temporary"
     assert (base / "named").stat().st_mode & 0o777 == 0o640

@@ -122,6 +122,7 @@ impl Fs {
         drop(acting);
         let stat = sys::stat(fd.as_fd())?;
         let node = self.nodes.adopt(sys::reopen(fd.as_fd(), libc::O_PATH)?, &stat);
+        node.made_without_name(&parent);
         self.opened_new(node, &stat, fd, arg)
     }
 
