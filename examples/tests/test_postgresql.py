@@ -13,7 +13,7 @@ def test_an_acknowledged_row_outlives_a_disk_that_cannot_sync(lab, fault, kibosh
         database.sql("create table kept (n int)")
         database.sql("insert into kept values (1)")
         with (
-            fault.disk(disk, "fsync", prefix="/pg/pg_wal", error="EIO", unverified=True),
+            fault.disk(disk, "fsync", prefix="/pg/pg_wal", error="EIO"),
             pytest.raises(SqlError, match="PANIC"),
         ):
             database.sql("insert into kept values (2)")

@@ -102,12 +102,47 @@ def test_upstreams_fault_makes_a_file_unreadable_and_readable_again(client: Clie
 
 def test_any_operation_can_fail_with_any_error(client: Client, files_lab: Lab) -> None:
     client.create_task("fsync", spec("FilesFailFaultSpec", operations=["fsync"], error="ENOSPC"))
-    until(client, "fsync", lambda task: verdict(task).startswith("unverified"))
+    until(client, "fsync", lambda task: verdict(task) == "seen")
     failed = files_lab.nodes["n1"].exec([sys.executable, "-c", FSYNC, f"{MOUNT}/new"], text=True)
     assert "No space left on device" in failed.stderr
     client.stop_task("fsync")
     until(client, "fsync", done)
     files_lab.nodes["n1"].exec([sys.executable, "-c", FSYNC, f"{MOUNT}/new"], check=True)
+
+
+PROBED = {
+    "fails": ("FilesFailFaultSpec", {"operations": ["write", "fsync"], "error": "EIO"}),
+    "unwritable": ("FilesUnwritableFaultSpec", {"error": "EROFS", "prefix": "/wal"}),
+    "slow": ("SlowFilesFaultSpec", {"operations": ["fsync"], "delayMs": 2000}),
+    "zeros": ("CorruptFilesFaultSpec", {"how": "writeZero"}),
+    "dropped": ("CorruptFilesFaultSpec", {"how": "writeDrop"}),
+    "torn": ("CorruptFilesFaultSpec", {"how": "torn"}),
+    "flipped": ("CorruptFilesFaultSpec", {"how": "bitFlip"}),
+    "read as zeros": ("CorruptFilesFaultSpec", {"how": "readZero", "prefix": "/wal"}),
+    "full": ("DiskFullFaultSpec", {}),
+}
+
+
+@pytest.mark.parametrize("fault", PROBED)
+def test_a_fault_of_files_is_seen_by_a_file_without_a_name_and_seen_to_end(client: Client, fault: str) -> None:
+    name, fields = PROBED[fault]
+    client.create_task(fault, spec(name, **fields))
+    task: Any = until(client, fault, lambda task: verdict(task) != "armed")
+    assert verdict(task) == "seen", task
+    client.stop_task(fault)
+    task = until(client, fault, done)
+    assert not task.get("error"), task
+    assert task["status"]["seenEndMs"] >= task["status"]["seenStartMs"]
+
+
+@pytest.mark.parametrize("fault", PROBED)
+def test_a_fault_of_files_that_somebody_clears_is_found_out(client: Client, files_lab: Lab, fault: str) -> None:
+    name, fields = PROBED[fault]
+    client.create_task(fault, spec(name, **fields))
+    until(client, fault, lambda task: verdict(task) == "seen")
+    files_lab.nodes["n1"].exec(["sh", "-c", f"echo '{{\"faults\":[]}}' > {MOUNT}/kibosh_control"], check=True)
+    task = until(client, fault, done)
+    assert str(task.get("error")).startswith("n1: not seen: "), task
 
 
 def test_a_fault_of_somebody_else_on_the_mount_stays(client: Client, files_lab: Lab) -> None:

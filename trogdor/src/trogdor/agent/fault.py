@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from trogdor.agent.work import Json, Work
@@ -89,9 +88,8 @@ class InjectFault(Work):
     async def _look_before(self) -> None:
         """A fault that begins soon is not armed before the probe has its baseline, or would be late."""
         left_ns = self._of.term.start_ns - self._of.clock.boot_ns() - SPARE_NS
-        if 0 < left_ns < NEAR_NS:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._watches[0].based(), min(left_ns, BASELINE_NS) / NS_PER_S)
+        within_ns = min(left_ns, BASELINE_NS) if 0 < left_ns < NEAR_NS else 0
+        await self._watches[0].based(within_ns / NS_PER_S)
 
     def _watch_for(self, expect: Sequence[Expectation]) -> Watch:
         self._looked_for.update(expect)

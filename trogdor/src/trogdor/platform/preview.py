@@ -7,7 +7,11 @@ from trogdor.claim.model import CannotInject, Net, Term
 from trogdor.claim.resource import Resource
 from trogdor.platform.base import Platform, Scene
 from trogdor.probe.expect import (
+    CallFails,
+    CallSlow,
+    DataDamaged,
     Expectation,
+    FileExpectation,
     LinkCut,
     LinkLossy,
     LinkNarrow,
@@ -16,6 +20,7 @@ from trogdor.probe.expect import (
     ProcessGone,
     ProcessStopped,
     ReadFails,
+    RoomLeft,
 )
 from trogdor.spec import Spec, SpecError
 
@@ -79,10 +84,25 @@ def _say(expected: Expectation) -> str:
             chances = ((expected.lost, "do not arrive"), (expected.twice, "arrive twice"))
             what = " and ".join(f"{chance:.1%} {word}" for chance, word in chances if chance)
             return f"of {_packets(expected.protocol)} from {expected.source} to {expected.target} {what}"
-        case ReadFails():
-            return f"reading {expected.path} fails with errno {expected.code}"
         case ProcessGone():
             after = {"same": ", and one like it runs after the end", "other": ", and its program runs after the end"}
             return f"process {expected.pid} is gone{after.get(expected.again, '')}"
         case ProcessStopped():
             return f"process {expected.pid} is stopped"
+        case _:
+            return _say_of_files(expected)
+
+
+def _say_of_files(expected: FileExpectation) -> str:
+    if isinstance(expected, ReadFails):
+        return f"reading {expected.path} fails with errno {expected.code}"
+    file = f"a file without a name in {expected.directory}"
+    match expected:
+        case CallFails():
+            return f"{expected.call} of {file} fails with errno {expected.code}"
+        case CallSlow():
+            return f"{expected.call} of {file} takes {expected.delay_ms:g} ms or longer"
+        case DataDamaged():
+            return f"of {file} is not read what was written"
+        case RoomLeft():
+            return f"statfs of {file} tells of room for at most {expected.room} bytes"

@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 from trogdor.instant import Clock
 from trogdor.probe.beacons import Beacons, Mode, Stream
-from trogdor.probe.network import AFTER_NS, BASED_S, GONE_NS, ask_until_they_come
+from trogdor.probe.network import AFTER_NS, GONE_NS, ask_until_they_come, wait_until
 from trogdor.probe.sight import Sight, summed_up, unverified
 
 
@@ -43,10 +43,9 @@ class DegradedWatch(ABC, Generic[Link]):
         streams = [each.stream for each in links]
         self._asking = asyncio.create_task(ask_until_they_come(beacons, streams, clock, term_ns))
 
-    async def based(self) -> None:
+    async def based(self, within_s: float) -> None:
         """See Watch."""
-        while not all(each.stream.arrivals for each in self._links):
-            await asyncio.sleep(BASED_S)
+        await wait_until(lambda: all(each.stream.arrivals for each in self._links), within_s)
 
     async def seen(self, fired_ns: int) -> Sight:
         """See Watch."""

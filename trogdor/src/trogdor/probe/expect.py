@@ -109,4 +109,41 @@ class ReadFails:
     code: int
 
 
-Expectation = LinkCut | LinkLossy | LinkNarrow | LinkReordered | LinkSlow | ProcessGone | ProcessStopped | ReadFails
+@dataclass(frozen=True, slots=True)
+class CallFails:
+    """A call on a file without a name in ``directory`` fails with the errno ``code``; ``call`` as in unnamed.CALLS."""
+
+    directory: str
+    call: str
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallSlow:
+    """A call on a file without a name in ``directory`` takes ``delay_ms`` or longer; ``call`` as in unnamed.CALLS."""
+
+    directory: str
+    call: str
+    delay_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class DataDamaged:
+    """Of a file without a name in ``directory``, what is read is not what was written, ``size`` bytes at once."""
+
+    directory: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RoomLeft:
+    """``directory`` has room for at most so many bytes, as statfs(2) says."""
+
+    directory: str
+    room: int
+
+
+FileExpectation = CallFails | CallSlow | DataDamaged | ReadFails | RoomLeft
+Expectation = (
+    FileExpectation | LinkCut | LinkLossy | LinkNarrow | LinkReordered | LinkSlow | ProcessGone | ProcessStopped
+)

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 
 from trogdor.instant import Clock
 from trogdor.probe.beacons import Beacons
 from trogdor.probe.delay import watch_delays
 from trogdor.probe.expect import (
     Expectation,
+    FileExpectation,
     LinkCut,
     LinkLossy,
     LinkNarrow,
@@ -16,14 +18,14 @@ from trogdor.probe.expect import (
     LinkSlow,
     ProcessGone,
     ProcessStopped,
-    ReadFails,
 )
-from trogdor.probe.files import FileWatch
+from trogdor.probe.files import eye_for
 from trogdor.probe.killed import KillWatch
+from trogdor.probe.looking import LookingWatch
 from trogdor.probe.lossy import watch_losses
 from trogdor.probe.narrow import watch_rates
 from trogdor.probe.network import Peers, watch_links
-from trogdor.probe.process import ProcessWatch
+from trogdor.probe.process import ProcessEye
 from trogdor.probe.reordered import watch_order
 from trogdor.probe.sight import SEEN, Sight, Watch, summed_up
 
@@ -70,7 +72,7 @@ class Eyes:
     def parts(self, both: "_Both", term_ns: tuple[int, int], peers: Peers) -> list[Watch]:
         """The watches for each kind of expectation."""
         cuts = [each for each in both.expect if isinstance(each, LinkCut)]
-        reads = [each for each in both.expect if isinstance(each, ReadFails)]
+        files = [each for each in both.expect if isinstance(each, FileExpectation)]
         slow = [each for each in both.expect if isinstance(each, LinkSlow)]
         lossy = [each for each in both.expect if isinstance(each, LinkLossy)]
         narrow = [each for each in both.expect if isinstance(each, LinkNarrow)]
@@ -94,8 +96,6 @@ class Eyes:
                     also_cut=another,
                 )
             )
-        if reads:
-            parts.append(FileWatch(reads, self._clock, another))
         if slow:
             parts.append(
                 watch_delays(slow, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
@@ -112,8 +112,10 @@ class Eyes:
             parts.append(
                 watch_order(reordered, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
             )
-        if stops:
-            parts.append(ProcessWatch(stops, self._clock, term_ns[1], another))
+        if files or stops:
+            eyes = [(eye_for(each), partial(another, each)) for each in files]
+            eyes += [(ProcessEye(each), partial(another, each)) for each in stops]
+            parts.append(LookingWatch(eyes, self._clock, term_ns[1]))
         if kills:
             parts.append(KillWatch(kills, self._clock, term_ns[1]))
         return parts
@@ -136,8 +138,8 @@ class _Both:
         self._eyes = eyes
         self._parts = eyes.parts(self, term_ns, peers)
 
-    async def based(self) -> None:
-        await asyncio.gather(*(part.based() for part in self._parts))
+    async def based(self, within_s: float) -> None:
+        await asyncio.gather(*(part.based(within_s) for part in self._parts))
 
     async def seen(self, fired_ns: int) -> Sight:
         self._eyes.hold(self.expect, self)

@@ -83,7 +83,7 @@ class KillWatch:
         )
         return next(fresh, None)
 
-    async def based(self) -> None:
+    async def based(self, within_s: float) -> None:
         """See Watch."""
 
     async def seen(self, fired_ns: int) -> Sight:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock
 from trogdor.probe.beacons import ASK_S, CAR_BYTES, Beacons, Train
 from trogdor.probe.expect import LinkNarrow
-from trogdor.probe.network import BASED_S, BEFORE_NS, GONE_NS, LATEST_NS, MAX_PEERS, Peers
+from trogdor.probe.network import BEFORE_NS, GONE_NS, LATEST_NS, MAX_PEERS, Peers, wait_until
 from trogdor.probe.sight import SEEN, Sight, not_seen, summed_up, unverified
 
 LEAST_KBIT, MOST_KBIT = 250, 10_000
@@ -92,10 +92,9 @@ class RateWatch:
             self._beacons.forget_train(train)
         return train if 2 * train.count > link.cars else None
 
-    async def based(self) -> None:
+    async def based(self, within_s: float) -> None:
         """See Watch."""
-        while not all(each.before_ns is not None for each in self._links):
-            await asyncio.sleep(BASED_S)
+        await wait_until(lambda: all(each.before_ns is not None for each in self._links), within_s)
 
     async def seen(self, fired_ns: int) -> Sight:
         """See Watch."""

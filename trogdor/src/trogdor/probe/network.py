@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -27,6 +28,14 @@ BASED_S = 0.002
 
 Peers = Mapping[str, tuple[Sequence[str], int]]
 """Node → its addresses and its probe port."""
+
+
+async def wait_until(holds: Callable[[], bool], within_s: float) -> None:
+    """Returns once ``holds`` does, or after ``within_s``."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            while not holds():
+                await asyncio.sleep(BASED_S)
 
 
 async def ask_until_they_come(
@@ -84,10 +93,9 @@ class LinkWatch:
     def _streams(self) -> list[Stream]:
         return [stream for link in self._links for stream in link.streams]
 
-    async def based(self) -> None:
+    async def based(self, within_s: float) -> None:
         """See Watch."""
-        while not all(any(stream.arrivals for stream in link.streams) for link in self._links):
-            await asyncio.sleep(BASED_S)
+        await wait_until(lambda: all(any(stream.arrivals for stream in link.streams) for link in self._links), within_s)
 
     async def seen(self, fired_ns: int) -> Sight:
         """See Watch. Decided by when beacons arrived at this machine, not by when we came to look."""

@@ -18,8 +18,10 @@ class Sight:
 class Watch(Protocol):
     """Watches one fault, from before its instant to after its end."""
 
-    async def based(self) -> None:
-        """Returns once it has seen how things are before the fault, if it ever does."""
+    async def based(self, within_s: float) -> None:
+        """Returns once it has seen how things are before the fault, or after ``within_s``; or a little later, where a
+        look takes a moment, and nothing could be told without it.
+        """
 
     async def seen(self, fired_ns: int) -> Sight:
         """Whether the fault took that was put in force at ``fired_ns``; answers 20 to 200 ms after it."""

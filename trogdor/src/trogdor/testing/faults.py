@@ -99,7 +99,7 @@ class Faults:
         self, disk: Disk, *operations: str, error: str = "EIO", unverified: bool = False, **files: Any
     ) -> Injection:
         """Operations on a disk of the ``kibosh`` fixture fail: ``fault.disk(disk, "fsync", prefix="/wal")``; further
-        fields as in FilesFailFaultSpec. Only failing reads can be seen by a probe: others need ``unverified=True``."""
+        fields as in FilesFailFaultSpec. A call that needs a name (rename) is not probed: ``unverified=True``."""
         where = {"nodeNames": [disk.node], "mountPath": disk.path}
         spec = {"class": "trogdor.fault.FilesFailFaultSpec", **where, "operations": list(operations), "error": error}
         return self.run({**spec, **files}, unverified=unverified)

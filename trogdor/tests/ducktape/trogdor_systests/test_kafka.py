@@ -94,7 +94,7 @@ class KafkaTest(Test):  # type: ignore[misc]
         written = f"touch {mount}{prefix}other && echo text >{mount}{prefix}other"
         assert first.account.ssh(written) == 0
         fault = {"class": UNWRITABLE, "nodeNames": [first.name], "mountPath": mount, "prefix": prefix}
-        with trogdor.fault(fault, unverified=True):  # writes are not probed: a probe would write to the broker's disk
+        with trogdor.fault(fault):
             assert first.account.ssh(written, allow_fail=True) != 0
             await_true(lambda: kafka.leader(TOPIC, without=[first]) not in (None, first), "another leader")
             await_true(lambda: not kafka.alive(first), "a broker without a disk ends")

@@ -27,7 +27,7 @@ WAIT_S = 30.0
 class Sees:
     """Sees everything at once."""
 
-    async def based(self) -> None: ...
+    async def based(self, within_s: float) -> None: ...
 
     async def seen(self, fired_ns: int) -> Sight:
         return Sight(SEEN, fired_ns)

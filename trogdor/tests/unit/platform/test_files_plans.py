@@ -14,7 +14,7 @@ from trogdor.platform.base import Plan, Scene
 from trogdor.platform.linux import PLATFORM
 from trogdor.platform.linux.files import Mount
 from trogdor.platform.linux.kibosh import Kibosh, OriginalKibosh, is_ours
-from trogdor.probe.expect import ReadFails
+from trogdor.probe.expect import CallFails, CallSlow, DataDamaged, Expectation, ReadFails, RoomLeft
 from trogdor.spec import SpecError, parse
 from trogdor.topology import topology_of
 
@@ -22,7 +22,7 @@ TERM = Term("task-7", 7, 1_000, 2_000)
 CLUSTER = topology_of({"nodes": {"n1": {"hostname": "10.0.0.1", "trogdor.agent.port": "8888"}}})
 
 
-OURS = Mount(True, "/data/wal/0")
+OURS = Mount(True, "/data/wal/0", "/data/wal")
 
 
 def plan(name: str, mount: Mount = OURS, **fields: Any) -> Plan:
@@ -43,28 +43,95 @@ def test_the_original_is_a_kind_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "fields", "want"),
+    ("name", "fields", "want", "expect"),
     [
-        ("FilesFailFaultSpec", {"operations": ["rename"]}, {"type": "error", "operations": ["rename"], "code": "EIO"}),
-        ("FilesUnwritableFaultSpec", {"error": "EROFS"}, {"type": "unwritable", "code": "EROFS"}),
-        ("SlowFilesFaultSpec", {"delayMs": 5}, {"type": "delay", "operations": ["read", "write"], "delay_ms": 5}),
-        ("SlowFilesFaultSpec", {"bytesPerSec": 9}, {"type": "bandwidth", "bytesPerSec": 9}),
-        ("CorruptFilesFaultSpec", {"how": "torn", "unit": 7}, {"type": "torn_write", "unit": 7}),
-        ("CorruptFilesFaultSpec", {"how": "writeDrop"}, {"type": "write_corrupt", "mode": 1200}),
-        ("DiskFullFaultSpec", {"afterBytes": 9}, {"type": "disk_full", "bytes": 9}),
-        ("LoseUnsyncedWritesFaultSpec", {}, {"type": "lose_unsynced"}),
+        (
+            "FilesFailFaultSpec",
+            {"operations": ["rename", "fsync"]},
+            {"type": "error", "operations": ["rename", "fsync"], "code": "EIO"},
+            CallFails("/data/wal", "fsync", errno.EIO),
+        ),
+        (
+            "FilesUnwritableFaultSpec",
+            {"error": "EROFS"},
+            {"type": "unwritable", "code": "EROFS"},
+            CallFails("/data/wal", "write", errno.EROFS),
+        ),
+        (
+            "SlowFilesFaultSpec",
+            {"delayMs": 50, "jitterMs": 10, "distribution": "uniform", "operations": ["write"]},
+            {"type": "delay", "operations": ["write"], "delay_ms": 50},
+            CallSlow("/data/wal", "write", 40),
+        ),
+        (
+            "CorruptFilesFaultSpec",
+            {"how": "torn", "unit": 4000},
+            {"type": "torn_write", "unit": 4000},
+            DataDamaged("/data/wal", 8000),
+        ),
+        (
+            "CorruptFilesFaultSpec",
+            {"how": "writeDrop"},
+            {"type": "write_corrupt", "mode": 1200},
+            DataDamaged("/data/wal", 4096),
+        ),
+        ("DiskFullFaultSpec", {"afterBytes": 9}, {"type": "disk_full", "bytes": 9}, RoomLeft("/data/wal", 9)),
     ],
 )
-def test_each_spec_is_one_fault_of_kiboshs(name: str, fields: dict[str, Any], want: dict[str, Any]) -> None:
+def test_each_spec_is_one_fault_of_kiboshs_that_is_probed_by_a_file_without_a_name(
+    name: str, fields: dict[str, Any], want: dict[str, Any], expect: Expectation
+) -> None:
     planned = plan(name, **fields)
     (claim,) = planned.claims
     assert claim.want.items() >= want.items()
-    assert planned.unverified
+    assert (planned.expect, planned.unverified) == ([expect], "")
 
 
-def test_reads_that_fail_only_sometimes_are_not_probed() -> None:
-    assert plan("FilesFailFaultSpec", operations=["read"]).expect == [ReadFails("/data/wal/0", 5)]
-    assert plan("FilesFailFaultSpec", operations=["read"], fraction=0.5).expect == []
+@pytest.mark.parametrize(
+    ("name", "fields", "why"),
+    [
+        ("FilesFailFaultSpec", {"operations": ["rename"]}, "a probe would have to use the system's files"),
+        ("FilesUnwritableFaultSpec", {"nth": 3}, "only some calls meet it, and a probe must not use them up"),
+        ("SlowFilesFaultSpec", {"bytesPerSec": 9}, "a probe would have to use the system's files"),
+        (
+            "SlowFilesFaultSpec",
+            {"delayMs": 9, "distribution": "pareto"},
+            "a probe would have to use the system's files",
+        ),
+        ("LoseUnsyncedWritesFaultSpec", {}, "a probe would have to use the system's files"),
+    ],
+)
+def test_what_a_probe_cannot_tell_is_unverified(name: str, fields: dict[str, Any], why: str) -> None:
+    planned = plan(name, **fields)
+    assert len(planned.claims) == 1
+    assert (list(planned.expect), planned.unverified) == ([], why)
+
+
+def test_where_there_is_nothing_to_look_at_the_fault_is_unverified() -> None:
+    planned = plan("FilesUnwritableFaultSpec", Mount(True, ""))
+    assert (list(planned.expect), planned.unverified) == ([], "no file is there yet that the probe could use")
+
+
+def test_of_a_delay_with_a_bandwidth_the_delay_is_probed() -> None:
+    planned = plan("SlowFilesFaultSpec", delayMs=50, bytesPerSec=9)
+    assert len(planned.claims) == 2
+    assert planned.expect == [CallSlow("/data/wal", "read", 50)]
+    assert planned.notes == ["not probed: the bandwidth"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "found"),
+    [("/", "."), ("/wal", "wal"), ("/w", "wal"), ("/wal/", "wal"), ("/wal/0", ""), ("/nothing/there", "")],
+)
+def test_the_probe_uses_a_directory_the_fault_is_about(tmp_path: Path, prefix: str, found: str) -> None:
+    (tmp_path / "kibosh_control").touch()
+    (tmp_path / "kibosh_stats").touch()
+    (tmp_path / "wal").mkdir()
+    (tmp_path / "wal" / "0").write_text("x")
+    files = {"mountPath": str(tmp_path), "prefix": prefix}
+    spec = parse({"class": "FilesUnwritableFaultSpec", "nodeNames": ["n1"], **files})
+    mount = PLATFORM.faults[type(spec)].facts(spec, Scene(CLUSTER.nodes["n1"], CLUSTER, Place()))
+    assert mount.directory == (str(tmp_path / found) if found else "")
 
 
 @pytest.mark.parametrize(

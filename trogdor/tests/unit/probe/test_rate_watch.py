@@ -44,7 +44,7 @@ async def watched() -> AsyncIterator[tuple[RateWatch, Rails, int]]:
     link = LinkNarrow("n1", "n2", RATE_KBIT)
     term = (fired_ns, fired_ns + 60_000 * NS_PER_MS)
     watch = watch_rates([link], "n1", PEERS, beacons=rails, clock=clock, term_ns=term)
-    await watch.based()
+    await watch.based(30.0)
     yield watch, rails, fired_ns - 1000 * NS_PER_MS
     watch.close()
 

@@ -9,12 +9,16 @@ from typing import Any
 from trogdor.claim.model import Claim, Json, Term
 from trogdor.platform.base import Fault, Plan, Scene
 from trogdor.platform.linux.kibosh import CONTROL_FILE, STATS_FILE, is_ours, users_past
-from trogdor.probe.expect import Expectation, ReadFails
+from trogdor.probe.expect import CallFails, CallSlow, DataDamaged, Expectation, ReadFails, RoomLeft
+from trogdor.probe.unnamed import CALLS
 from trogdor.spec import Spec, SpecError
 from trogdor.spec import files as spec
 
 MAX_LOOKED_AT = 2000
 """So many files are looked at for one that the probe can read."""
+LEAST_DELAY_MS = 2
+"""A shorter delay is not told from a busy machine."""
+BLOCK = 4096
 
 CORRUPTION: dict[str, dict[str, Json]] = {
     "bitFlip": {"type": "bit_flip"},
@@ -29,26 +33,31 @@ CORRUPTION: dict[str, dict[str, Json]] = {
 
 @dataclass(frozen=True)
 class Mount:
-    """What a plan needs to know of the mount: whether it is our Kibosh, a file the probe can read, who uses files of
-    its target past it."""
+    """What a plan needs to know of the mount."""
 
     ours: bool
+    """Whether it is our Kibosh."""
     readable: str
+    """A file the fault is about that the probe can read, or empty."""
+    directory: str = ""
+    """A directory whose files without a name the fault is about, or empty."""
     users_past: Sequence[str] = ()
+    """Who uses files of its target past it."""
 
 
 def facts(asked: Any, scene: Scene) -> Mount:
     """Looks at the mount. Raises CannotInject where no Kibosh is mounted."""
     mount = asked.mount_path
-    return Mount(is_ours(mount), next(_files(asked), ""), users_past(mount))
+    ours = is_ours(mount)
+    if getattr(asked, "glob", "") or getattr(asked, "suffix", ""):  # a file without a name has neither
+        return Mount(ours, "", "", users_past(mount))
+    start = os.path.join(mount, asked.prefix.lstrip("/"))
+    return Mount(ours, next(_files(start), ""), _directory(start), users_past(mount))
 
 
-def _files(asked: Any) -> Iterator[str]:
-    """Files below the mount that the fault is about, not empty, at most so many looked at."""
-    if getattr(asked, "glob", "") or getattr(asked, "suffix", ""):
-        return
+def _files(start: str) -> Iterator[str]:
+    """Files whose path begins so, not empty, at most so many looked at."""
     looked_at = 0
-    start = os.path.join(asked.mount_path, asked.prefix.lstrip("/"))
     for folder, _, names in os.walk(start if os.path.isdir(start) else os.path.dirname(start)):
         for name in sorted(names):
             path = os.path.join(folder, name)
@@ -60,13 +69,26 @@ def _files(asked: Any) -> Iterator[str]:
                 yield path
 
 
+def _directory(start: str) -> str:
+    """A directory whose path begins so."""
+    if os.path.isdir(start):
+        return start.rstrip("/")
+    above, beginning = os.path.split(start)
+    try:
+        with os.scandir(above) as entries:
+            found = [entry.path for entry in entries if entry.name.startswith(beginning) and entry.is_dir()]
+    except OSError:
+        return ""
+    return min(found, default="")
+
+
 def plan_unreadable(asked: spec.FilesUnreadableFaultSpec, scene: Scene, mount: Mount, term: Term) -> Plan:
     """Upstream's: reads fail with an errno."""
     if not asked.mount_path or not 0 < asked.error_code < 200:
         raise SpecError("mountPath is needed, and errorCode from 1 on, such as 5 for EIO")
     want = {"type": "unreadable", "prefix": _prefix(asked.prefix, mount), "suffix": "", "code": asked.error_code}
     target = f"{asked.mount_path}{want['prefix']}: read fails with {errno.errorcode.get(asked.error_code, '?')}"
-    expect = [ReadFails(mount.readable, asked.error_code)] if mount.readable else []
+    expect = _failing(("read",), asked.error_code, mount)
     return _plan(asked.mount_path, want, mount, term, target=target, expect=expect)
 
 
@@ -78,50 +100,77 @@ def _prefix(prefix: str, mount: Mount) -> str:
 def plan_fail(asked: spec.FilesFailFaultSpec, scene: Scene, mount: Mount, term: Term) -> Plan:
     """Any error on any operation."""
     want = {"type": "error", "operations": list(asked.operations), "code": asked.error, **_common(asked)}
-    fails = "read" in asked.operations
+    expect = _failing(asked.operations, getattr(errno, asked.error), mount)
     return _with_target(
-        asked, want, mount, term, f"{', '.join(asked.operations)} fails with {asked.error}", read_fails=fails
+        asked, want, mount, term, f"{', '.join(asked.operations)} fails with {asked.error}", expect=expect
     )
 
 
 def plan_unwritable(asked: spec.FilesUnwritableFaultSpec, scene: Scene, mount: Mount, term: Term) -> Plan:
     """Writes fail."""
     want = {"type": "unwritable", "code": asked.error, **_common(asked)}
-    return _with_target(asked, want, mount, term, f"write fails with {asked.error}")
+    expect = _failing(("write",), getattr(errno, asked.error), mount)
+    return _with_target(asked, want, mount, term, f"write fails with {asked.error}", expect=expect)
+
+
+def _failing(operations: Sequence[str], code: int, mount: Mount) -> list[Expectation]:
+    """A file of the system is read; for all else one without a name is used."""
+    if mount.readable and not {"open", "read"}.isdisjoint(operations):
+        return [ReadFails(mount.readable, code)]
+    call = _call_for(operations)
+    return [CallFails(mount.directory, call, code)] if mount.directory and call else []
+
+
+def _call_for(operations: Sequence[str]) -> str:
+    return next((operation for operation in operations if operation in CALLS), "")
 
 
 def plan_slow(asked: spec.SlowFilesFaultSpec, scene: Scene, mount: Mount, term: Term) -> Plan:
     """A delay, a bandwidth, or both."""
-    wants: list[Json] = []
-    words = []
+    plans = []
     if asked.delay_ms:
-        wants.append(
-            {
-                "type": "delay", "operations": list(asked.operations), "delay_ms": asked.delay_ms,
-                "jitterMs": asked.jitter_ms, "distribution": asked.distribution, **_common(asked),
-            }
-        )  # fmt: skip
-        words.append(f"{', '.join(asked.operations)} takes {asked.delay_ms:g} ms longer")
+        want: Json = {
+            "type": "delay", "operations": list(asked.operations), "delay_ms": asked.delay_ms,
+            "jitterMs": asked.jitter_ms, "distribution": asked.distribution, **_common(asked),
+        }  # fmt: skip
+        words = f"{', '.join(asked.operations)} takes {asked.delay_ms:g} ms longer"
+        plans.append(_with_target(asked, want, mount, term, words, expect=_slow(asked, mount)))
     if asked.bytes_per_sec:
-        wants.append({"type": "bandwidth", "bytesPerSec": asked.bytes_per_sec, **_common(asked)})
-        words.append(f"{asked.bytes_per_sec} bytes/s")
-    plans = [_with_target(asked, want, mount, term, word) for want, word in zip(wants, words, strict=True)]
-    claims = [claim for plan in plans for claim in plan.claims]
-    targets = [target for plan in plans for target in plan.targets]
-    return Plan(claims, (), targets, plans[0].unverified, mount.users_past)
+        want = {"type": "bandwidth", "bytesPerSec": asked.bytes_per_sec, **_common(asked)}
+        plans.append(_with_target(asked, want, mount, term, f"{asked.bytes_per_sec} bytes/s"))
+    expect = [each for plan in plans for each in plan.expect]
+    notes = [*mount.users_past, *(["not probed: the bandwidth"] if expect and asked.bytes_per_sec else [])]
+    return Plan(
+        claims=[claim for plan in plans for claim in plan.claims],
+        expect=expect,
+        targets=[target for plan in plans for target in plan.targets],
+        unverified="" if expect else plans[0].unverified,
+        notes=notes,
+    )
+
+
+def _slow(asked: spec.SlowFilesFaultSpec, mount: Mount) -> list[Expectation]:
+    """Only a delay that has a least value can be told from no delay by one call."""
+    least_ms = {"constant": asked.delay_ms, "uniform": asked.delay_ms - asked.jitter_ms}.get(asked.distribution, 0)
+    call = _call_for(asked.operations)
+    is_told = mount.directory and call and least_ms >= LEAST_DELAY_MS
+    return [CallSlow(mount.directory, call, least_ms)] if is_told else []
 
 
 def plan_corrupt(asked: spec.CorruptFilesFaultSpec, scene: Scene, mount: Mount, term: Term) -> Plan:
     """Data that is not what it should be."""
     unit = {"unit": asked.unit} if asked.how == "torn" else {}
     want = {**CORRUPTION[asked.how], **unit, **_common(asked)}
-    return _with_target(asked, want, mount, term, f"data is damaged ({asked.how})")
+    size = max(BLOCK, 2 * asked.unit)
+    expect = [DataDamaged(mount.directory, size)] if mount.directory else []
+    return _with_target(asked, want, mount, term, f"data is damaged ({asked.how})", expect=expect)
 
 
 def plan_full(asked: spec.DiskFullFaultSpec, scene: Scene, mount: Mount, term: Term) -> Plan:
     """No space left."""
     want = {"type": "disk_full", "bytes": asked.after_bytes, **_common(asked)}
-    return _with_target(asked, want, mount, term, f"full after {asked.after_bytes} more bytes")
+    expect = [RoomLeft(mount.directory, asked.after_bytes)] if mount.directory else []
+    return _with_target(asked, want, mount, term, f"full after {asked.after_bytes} more bytes", expect=expect)
 
 
 def plan_lose(asked: spec.LoseUnsyncedWritesFaultSpec, scene: Scene, mount: Mount, term: Term) -> Plan:
@@ -139,27 +188,41 @@ def _common(asked: spec.FilesFaultSpec) -> dict[str, Json]:
 
 
 def _with_target(
-    asked: spec.FilesFaultSpec, want: Json, mount: Mount, term: Term, words: str, *, read_fails: bool = False
+    asked: spec.FilesFaultSpec,
+    want: Json,
+    mount: Mount,
+    term: Term,
+    words: str,
+    *,
+    expect: Sequence[Expectation] = (),
 ) -> Plan:
     certain = asked.fraction is None and asked.count is None and asked.nth is None
-    expect = []
-    if read_fails and certain and mount.readable:
-        expect = [ReadFails(mount.readable, getattr(errno, want["code"]))]
     target = f"{asked.mount_path}{asked.prefix}: {words}"
-    return _plan(asked.mount_path, want, mount, term, target=target, expect=expect)
+    why = "" if certain else "only some calls meet it, and a probe must not use them up"
+    return _plan(asked.mount_path, want, mount, term, target=target, expect=expect if certain else (), why=why)
 
 
-def _plan(path: str, want: Json, mount: Mount, term: Term, *, target: str, expect: Sequence[Expectation] = ()) -> Plan:
+def _plan(
+    path: str,
+    want: Json,
+    mount: Mount,
+    term: Term,
+    *,
+    target: str,
+    expect: Sequence[Expectation] = (),
+    why: str = "",
+) -> Plan:
     claim = Claim(f"{term.worker_id}/{want['type']}", "kibosh" if mount.ours else "kibosh-c", path, want, term)
-    why = "" if expect else "a probe would have to write to the system's files"
-    if want["type"] == "unreadable" and not expect:
-        why = "there is no file yet that the probe could read"
-    return Plan([claim], expect, [target], why, mount.users_past)
+    if not expect and not why:
+        touches = "a probe would have to use the system's files"
+        why = touches if mount.directory or mount.readable else "no file is there yet that the probe could use"
+    return Plan([claim], expect, [target], "" if expect else why, mount.users_past)
 
 
 WORDS = ("Added fault {task_id}", "Removed fault {task_id}")
 READ = "A file below the mount is read as any program would: with the error while it holds, without it after."
-UNSEEN = "Nothing: a probe would have to write to the system's files, so its status is unverified."
+UNNAMED = "a file without a name (O_TMPFILE) below the mount"
+WRITTEN = f"The call is made on {UNNAMED}: with the error while it holds, without it after."
 
 
 def _fault(asked: type[Spec], plan: Callable[[Any, Scene, Any, Term], Plan], checked_by: str) -> Fault:
@@ -168,10 +231,29 @@ def _fault(asked: type[Spec], plan: Callable[[Any, Scene, Any, Term], Plan], che
 
 FAULTS = (
     _fault(spec.FilesUnreadableFaultSpec, plan_unreadable, READ),
-    _fault(spec.FilesFailFaultSpec, plan_fail, f"{READ} For operations other than read: unverified."),
-    _fault(spec.FilesUnwritableFaultSpec, plan_unwritable, UNSEEN),
-    _fault(spec.SlowFilesFaultSpec, plan_slow, UNSEEN),
-    _fault(spec.CorruptFilesFaultSpec, plan_corrupt, UNSEEN),
-    _fault(spec.DiskFullFaultSpec, plan_full, UNSEEN),
-    _fault(spec.LoseUnsyncedWritesFaultSpec, plan_lose, UNSEEN),
+    _fault(
+        spec.FilesFailFaultSpec,
+        plan_fail,
+        f"For open and read as FilesUnreadable. {WRITTEN} For operations that need a name, such as rename: unverified.",
+    ),
+    _fault(spec.FilesUnwritableFaultSpec, plan_unwritable, WRITTEN),
+    _fault(
+        spec.SlowFilesFaultSpec,
+        plan_slow,
+        f"A call on {UNNAMED} is timed before, during and after. A bandwidth, or a delay without a least value: "
+        f"unverified.",
+    ),
+    _fault(
+        spec.CorruptFilesFaultSpec,
+        plan_corrupt,
+        f"What is written to {UNNAMED} is read back: it differs while it holds, and is the same before and after.",
+    ),
+    _fault(
+        spec.DiskFullFaultSpec,
+        plan_full,
+        "statfs(2) tells of no more room than asked for, and of more before and after.",
+    ),
+    _fault(
+        spec.LoseUnsyncedWritesFaultSpec, plan_lose, "Nothing: it is felt at its end only, so its status is unverified."
+    ),
 )
