@@ -105,6 +105,24 @@ def verdict(task: Task) -> Any:
     return status["verdict"] if isinstance(status, dict) else None
 
 
+def test_upstreams_latency_is_seen_where_the_device_receives(client: Client) -> None:
+    start_ms = client.uptime()["nowMs"] + 1500
+    node_specs = {name: {"networkDevice": "eth0", "latencyMs": 100} for name in ("n1", "n2")}
+    upstreams = {"class": "DegradedNetworkFaultSpec", "startMs": start_ms, "durationMs": 120_000}
+    client.create_task("device", {**upstreams, "nodeSpecs": node_specs})
+    task: Any = until(client, "device", lambda task: all(each != "armed" for each in verdicts(task)))
+    if "netem" not in str(task["status"]):
+        assert verdicts(task) == ["seen", "seen"], task
+    client.stop_task("device")
+    assert not until(client, "device", done).get("error")
+
+
+def verdicts(task: Task) -> list[Any]:
+    status: Any = task["status"]
+    of_nodes = [status[name] if isinstance(status, dict) else None for name in ("n1", "n2")]
+    return [each["verdict"] if isinstance(each, dict) else "armed" for each in of_nodes]
+
+
 def test_a_rate_too_fast_for_trains_is_said_to_be_unverified(client: Client) -> None:
     client.create_task("rate", slow(client, 500, lead_ms=500, rateKbit=1_000_000))
     status: Any = until(client, "rate", done)["status"]

@@ -117,6 +117,10 @@ def _agents_of(end: str, agents: set[str]) -> set[str]:
     return {end} & agents
 
 
+MOST_SENDERS = 4
+"""Three others for each node."""
+
+
 class NodeDegradation(Document):
     """What upstream's DegradedNetworkFaultSpec does to one node's device."""
 
@@ -138,7 +142,7 @@ class DegradedNetworkFaultSpec(Spec, name="org.apache.kafka.trogdor.fault.Degrad
         return require_known(list(self.node_specs), topology)
 
     def seen_from(self, topology: Topology) -> Collection[str]:
-        return ()
+        return topology.agents()[:MOST_SENDERS]
 
 
 Percent = Annotated[StrictFloat | StrictInt, Field(ge=0, le=100)]

@@ -9,7 +9,7 @@ from trogdor.claim.place import Place
 from trogdor.platform.base import Plan, Scene
 from trogdor.platform.linux import PLATFORM
 from trogdor.platform.linux.addresses import Addresses
-from trogdor.platform.linux.degraded import Roads, device_facts
+from trogdor.platform.linux.degraded import Device, Roads, device_facts
 from trogdor.probe.expect import LinkCut, LinkLossy, LinkNarrow, LinkReordered, LinkSlow
 from trogdor.spec import SpecError, parse
 from trogdor.spec.network import DegradedNetworkFaultSpec
@@ -168,7 +168,7 @@ DEVICE = {
 
 
 def test_upstreams_latency_is_netem_on_what_the_device_sends_where_the_kernel_has_it() -> None:
-    planned = plan(DEVICE, "n1", True)
+    planned = plan(DEVICE, "n1", Device(netem=True, peers=["n2"]))
     assert [(claim.kind, claim.key, claim.want) for claim in planned.claims] == [
         ("qdisc", "eth0", {"match": None, "rateKbit": 1000}),
         ("qdisc", "eth0", {"match": None, "netem": "delay 50ms limit 100000"}),
@@ -176,17 +176,33 @@ def test_upstreams_latency_is_netem_on_what_the_device_sends_where_the_kernel_ha
 
 
 def test_upstreams_latency_is_a_packet_queue_on_what_the_device_receives_where_it_has_not() -> None:
-    planned = plan(DEVICE, "n1", False)
+    planned = plan(DEVICE, "n1", Device(netem=False, peers=["n2"]))
     assert [(claim.kind, claim.key) for claim in planned.claims] == [("qdisc", "eth0"), ("queue", "packets")]
     assert planned.targets == [
         "eth0: sends at most 1000 kbit/s (htb)",
         "eth0: 50 ms on what it receives (packet queue)",
     ]
+    assert planned.expect == [LinkSlow("n2", "n1", 50.0, 0.0)]
+    assert (planned.unverified, planned.notes) == ("", ["not probed: the rate"])
+
+
+@pytest.mark.parametrize(
+    ("facts", "wanted", "why"),
+    [
+        (Device(netem=True, peers=["n2"]), {"latencyMs": 5}, "what a device sends is not probed"),
+        (Device(netem=False, peers=["n2"]), {"rateLimitKbit": 5}, "rates are not probed"),
+        (Device(netem=False), {"latencyMs": 5}, "no agent of ours is reached by eth0, and by no other device"),
+    ],
+)
+def test_what_no_beacon_meets_is_unverified(facts: Device, wanted: dict[str, int], why: str) -> None:
+    document = {"class": "DegradedNetworkFaultSpec", "nodeSpecs": {"n1": {"networkDevice": "eth0", **wanted}}}
+    planned = plan(document, "n1", facts)
+    assert (list(planned.expect), planned.unverified) == ([], why)
 
 
 def test_a_node_without_a_device_is_refused() -> None:
     with pytest.raises(SpecError, match="networkDevice is needed"):
-        plan({"class": "DegradedNetworkFaultSpec", "nodeSpecs": {"n1": {"latencyMs": 5}}}, "n1", False)
+        plan({"class": "DegradedNetworkFaultSpec", "nodeSpecs": {"n1": {"latencyMs": 5}}}, "n1", Device(netem=False))
 
 
 def test_a_device_that_is_not_there_is_told_with_those_that_are() -> None:

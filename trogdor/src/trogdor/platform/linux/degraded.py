@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from trogdor.claim.model import CannotInject, Claim, Json, Term
 from trogdor.platform.base import Fault, Plan, Scene
-from trogdor.platform.linux.addresses import Addresses, look_up, network_of
+from trogdor.platform.linux.addresses import Addresses, addresses_of, look_up, network_of
 from trogdor.platform.linux.kernel import device_towards, has_netem
 from trogdor.platform.linux.queue import KEY
 from trogdor.probe.expect import Expectation, LinkCut, LinkLossy, LinkNarrow, LinkReordered, LinkSlow
@@ -22,6 +22,17 @@ from trogdor.spec.network import DegradedLinksFaultSpec, DegradedNetworkFaultSpe
 
 MOST_OVERTAKING = 0.9
 """Where more packets overtake, too few are held back to tell a delay."""
+MOST_PEERS = 3
+
+
+@dataclass(frozen=True)
+class Device:
+    """How a device of this node can be slowed, and who can see that."""
+
+    netem: bool
+    """Whether the kernel can delay what it sends."""
+    peers: Sequence[str] = ()
+    """Nodes whose agents send beacons over it."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +43,30 @@ class Roads:
     devices: Mapping[str, str]
 
 
-def device_facts(spec: DegradedNetworkFaultSpec, scene: Scene) -> bool:
-    """Whether the kernel can delay what a device sends. Raises CannotInject where there is no such device."""
+def device_facts(spec: DegradedNetworkFaultSpec, scene: Scene) -> Device:
+    """Looks at the device. Raises CannotInject where there is none."""
     wanted = spec.node_specs.get(scene.node.name)
     with scene.place.entered():
         devices = [name for _, name in socket.if_nameindex()]
-    if wanted is not None and wanted.network_device and wanted.network_device not in devices:
+    if wanted is None or not wanted.network_device:
+        return Device(has_netem())
+    if wanted.network_device not in devices:
         raise CannotInject(f"there is no network device {wanted.network_device!r} here, but {', '.join(devices)}")
-    return has_netem()
+    others = [name for name in scene.probe_ports or () if name != scene.node.name]
+    peers = [name for name in others[:MOST_PEERS] if _is_reached_by(wanted.network_device, name, scene)]
+    return Device(has_netem(), peers)
 
 
-def plan_device(spec: DegradedNetworkFaultSpec, scene: Scene, netem: bool, term: Term) -> Plan:
+def _is_reached_by(device: str, peer: str, scene: Scene) -> bool:
+    """Whether each address of a node is, so that nothing of it arrives elsewhere."""
+    try:
+        addresses = addresses_of(scene.topology.nodes[peer])
+        return all(device_towards(address, scene.place) == device for address in addresses)
+    except CannotInject:
+        return False
+
+
+def plan_device(spec: DegradedNetworkFaultSpec, scene: Scene, facts: Device, term: Term) -> Plan:
     """Upstream's: a rate and a delay for one device of this node."""
     wanted = spec.node_specs.get(scene.node.name)
     if wanted is None:
@@ -56,11 +80,24 @@ def plan_device(spec: DegradedNetworkFaultSpec, scene: Scene, netem: bool, term:
         want = {"match": None, "rateKbit": wanted.rate_limit_kbit}
         claims.append(_claim("qdisc", wanted.network_device, want, term))
         targets.append(f"{wanted.network_device}: sends at most {wanted.rate_limit_kbit} kbit/s (htb)")
+    expect: list[Expectation] = []
     if wanted.latency_ms:
-        claim, target = _latency(wanted, scene, netem, term)
+        claim, target = _latency(wanted, scene, facts.netem, term)
         claims.append(claim)
         targets.append(target)
-    return Plan(claims, (), targets, unverified="" if not claims else "no probe is sent over a device of no peer's")
+        if not facts.netem:
+            expect += [LinkSlow(peer, scene.node.name, float(wanted.latency_ms), 0.0) for peer in facts.peers]
+    if not expect:
+        return Plan(claims, expect, targets, unverified=_why_unseen(wanted, facts) if claims else "")
+    return Plan(claims, expect, targets, notes=["not probed: the rate"] if wanted.rate_limit_kbit else ())
+
+
+def _why_unseen(wanted: NodeDegradation, facts: Device) -> str:
+    if not wanted.latency_ms:
+        return "rates are not probed"
+    if facts.netem:
+        return "what a device sends is not probed"
+    return f"no agent of ours is reached by {wanted.network_device}, and by no other device"
 
 
 def _latency(wanted: NodeDegradation, scene: Scene, netem: bool, term: Term) -> tuple[Claim, str]:
@@ -228,7 +265,10 @@ FAULTS = (
         plan=plan_device,
         text=("enabled network degradation {task_id}", "disabled network degradation {task_id}"),
         kinds=("qdisc", "queue"),
-        checked_by="Nothing: a device may lead to no agent of ours, so its status is unverified.",
+        checked_by=(
+            "A latency on what the device receives by beacons of agents that are reached by it, which arrive later. "
+            "On what it sends (netem), and rates: unverified."
+        ),
     ),
     Fault(
         spec=DegradedLinksFaultSpec,
