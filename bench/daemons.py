@@ -85,8 +85,12 @@ class Daemon:
         return [self.process.pid, *map(int, children)]
 
     def resident_mib(self) -> float:
-        """Resident, of the daemon and its children; shared pages count once for each."""
-        return sum(map(_resident_kib, self._family())) / 1024
+        """Resident, of the daemon and its children; pages that they share with it count once."""
+        return (_kib(self.process.pid, "Rss") + sum(_kib(child, "Private_") for child in self._family()[1:])) / 1024
+
+    def resident_mib_of_each(self) -> float:
+        """The same, but that shared pages count once for each."""
+        return sum(_kib(pid, "Rss") for pid in self._family()) / 1024
 
     def cpu_s(self) -> float:
         """Processor time of the daemon and its children so far."""
@@ -99,9 +103,10 @@ class Daemon:
         return 100 * (self.cpu_s() - before) / (time.monotonic() - began)
 
 
-def _resident_kib(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+def _kib(pid: int, kind: str) -> int:
+    """The sum of what the kernel counts under names that begin so: ``Rss``, ``Private_``."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(kind))
 
 
 def _cpu_s(pid: int) -> float:

@@ -113,6 +113,8 @@ class Agent:
 
     def _load_the_rest(self) -> None:
         """Imports what faults need, after the first answer; then no collection of garbage looks at it again."""
+        import trogdor.probe.watches  # noqa: F401
+
         log.debug("%d specs, of which %d are faults here", len([*REGISTRY]), len(self._platform.faults))
         gc.collect()
         gc.freeze()

@@ -12,7 +12,6 @@ from pathlib import Path
 from trogdor.claim.journal import JournalLocked, JournalUnreadable
 from trogdor.claim.ledger import Ledger, Watcher
 from trogdor.claim.place import Place
-from trogdor.containers import Engine, EngineError
 from trogdor.instant import Clock
 from trogdor.probe.eyes import Eyes
 from trogdor.topology import Node
@@ -117,6 +116,8 @@ def open_place(
 def _pid_of(node: Node) -> int:
     if node.place.pid is not None:
         return node.place.pid
+    from trogdor.containers import Engine, EngineError
+
     name, problems = str(node.place.container), []
     try:
         return Engine.found().container(name).pid

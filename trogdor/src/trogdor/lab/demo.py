@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str, str], None]
 
-LEAD_MS = 1000
+LEAD_MS = 2000
 _ATTEMPTS = 5
 _WRITE_PERIOD_S = 0.1
 _WRITE_TIMEOUT_S = 0.5

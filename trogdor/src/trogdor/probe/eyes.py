@@ -3,31 +3,15 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
+from typing import TYPE_CHECKING
 
 from trogdor.instant import Clock
 from trogdor.probe.beacons import Beacons
-from trogdor.probe.delay import watch_delays
-from trogdor.probe.expect import (
-    Expectation,
-    FileExpectation,
-    LinkCut,
-    LinkLossy,
-    LinkNarrow,
-    LinkReordered,
-    LinkSlow,
-    ProcessGone,
-    ProcessStopped,
-)
-from trogdor.probe.files import eye_for
-from trogdor.probe.killed import KillWatch
-from trogdor.probe.looking import LookingWatch
-from trogdor.probe.lossy import watch_losses
-from trogdor.probe.narrow import watch_rates
-from trogdor.probe.network import Peers, watch_links
-from trogdor.probe.process import ProcessEye
-from trogdor.probe.reordered import watch_order
+from trogdor.probe.expect import Expectation, LinkCut, ProcessStopped
 from trogdor.probe.sight import SEEN, Sight, Watch, summed_up
+
+if TYPE_CHECKING:
+    from trogdor.probe.network import Peers
 
 
 class Eyes:
@@ -53,7 +37,7 @@ class Eyes:
         """Stops to answer."""
         self._beacons.close()
 
-    def watch(self, expect: Sequence[Expectation], start_ns: int, end_ns: int, peers: Peers) -> Watch:
+    def watch(self, expect: Sequence[Expectation], start_ns: int, end_ns: int, peers: "Peers") -> Watch:
         """Watches what one fault should do."""
         return _Both(self, expect, (start_ns, end_ns), peers)
 
@@ -69,56 +53,22 @@ class Eyes:
         """Whether the same is held by another fault now."""
         return any(holder is not owner and _covers(each, expected) for each, holder in self._holding)
 
-    def parts(self, both: "_Both", term_ns: tuple[int, int], peers: Peers) -> list[Watch]:
+    def parts(self, both: "_Both", term_ns: tuple[int, int], peers: "Peers") -> list[Watch]:
         """The watches for each kind of expectation."""
-        cuts = [each for each in both.expect if isinstance(each, LinkCut)]
-        files = [each for each in both.expect if isinstance(each, FileExpectation)]
-        slow = [each for each in both.expect if isinstance(each, LinkSlow)]
-        lossy = [each for each in both.expect if isinstance(each, LinkLossy)]
-        narrow = [each for each in both.expect if isinstance(each, LinkNarrow)]
-        reordered = [each for each in both.expect if isinstance(each, LinkReordered)]
-        stops = [each for each in both.expect if isinstance(each, ProcessStopped)]
-        kills = [each for each in both.expect if isinstance(each, ProcessGone)]
+        from trogdor.probe.watches import watches
 
         def another(each: Expectation) -> bool:
             return self.held_by_another(each, both)
 
-        parts: list[Watch] = []
-        if cuts:
-            parts.append(
-                watch_links(
-                    cuts,
-                    self._node,
-                    peers,
-                    beacons=self._beacons,
-                    clock=self._clock,
-                    term_ns=term_ns,
-                    also_cut=another,
-                )
-            )
-        if slow:
-            parts.append(
-                watch_delays(slow, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
-            )
-        if lossy:
-            parts.append(
-                watch_losses(lossy, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
-            )
-        if narrow:
-            parts.append(
-                watch_rates(narrow, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
-            )
-        if reordered:
-            parts.append(
-                watch_order(reordered, self._node, peers, beacons=self._beacons, clock=self._clock, term_ns=term_ns)
-            )
-        if files or stops:
-            eyes = [(eye_for(each), partial(another, each)) for each in files]
-            eyes += [(ProcessEye(each), partial(another, each)) for each in stops]
-            parts.append(LookingWatch(eyes, self._clock, term_ns[1]))
-        if kills:
-            parts.append(KillWatch(kills, self._clock, term_ns[1]))
-        return parts
+        return watches(
+            both.expect,
+            self._node,
+            peers,
+            beacons=self._beacons,
+            clock=self._clock,
+            term_ns=term_ns,
+            another=another,
+        )
 
 
 def _covers(held: Expectation, asked: Expectation) -> bool:
@@ -133,7 +83,7 @@ def _covers(held: Expectation, asked: Expectation) -> bool:
 class _Both:
     """Watches everything that one fault should do."""
 
-    def __init__(self, eyes: Eyes, expect: Sequence[Expectation], term_ns: tuple[int, int], peers: Peers) -> None:
+    def __init__(self, eyes: Eyes, expect: Sequence[Expectation], term_ns: tuple[int, int], peers: "Peers") -> None:
         self.expect = tuple(expect)
         self._eyes = eyes
         self._parts = eyes.parts(self, term_ns, peers)
