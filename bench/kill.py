@@ -44,12 +44,13 @@ def main() -> int:
         try:
             ground.strike_nodes(arguments.times, strikes)
             ground.strike_coordinator(rounds, strikes)
-            left = ground.left()
         except KeyboardInterrupt:
             print(f"{ground.report()}\nended after {len(ground.over())} of {total}", flush=True)
             return 130
+        print(ground.report(), *ground.problems, sep="\n", flush=True)
+        left = ground.left()
         found = [*ground.problems, *left]
-        print(ground.report(), *(found or ["nothing stayed, nothing wedged"]), sep="\n")
+        print(*(left if found else ["nothing stayed, nothing wedged"]), sep="\n")
     return 1 if found else 0
 
 
