@@ -105,9 +105,10 @@ def verdict(task: Task) -> Any:
     return status["verdict"] if isinstance(status, dict) else None
 
 
-def test_upstreams_latency_is_seen_where_the_device_receives(client: Client) -> None:
+def test_upstreams_latency_and_rate_of_a_device_are_seen_by_those_reached_by_it(client: Client) -> None:
     start_ms = client.uptime()["nowMs"] + 1500
-    node_specs = {name: {"networkDevice": "eth0", "latencyMs": 100} for name in ("n1", "n2")}
+    device = {"networkDevice": "eth0", "latencyMs": 100, "rateLimitKbit": 1000}
+    node_specs = dict.fromkeys(("n1", "n2"), device)
     upstreams = {"class": "DegradedNetworkFaultSpec", "startMs": start_ms, "durationMs": 120_000}
     client.create_task("device", {**upstreams, "nodeSpecs": node_specs})
     task: Any = until(client, "device", lambda task: all(each != "armed" for each in verdicts(task)))

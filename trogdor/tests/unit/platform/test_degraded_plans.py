@@ -173,6 +173,7 @@ def test_upstreams_latency_is_netem_on_what_the_device_sends_where_the_kernel_ha
         ("qdisc", "eth0", {"match": None, "rateKbit": 1000}),
         ("qdisc", "eth0", {"match": None, "netem": "delay 50ms limit 100000"}),
     ]
+    assert (planned.expect, planned.notes) == ([LinkNarrow("n1", "n2", 1000)], ["not probed: the delay"])
 
 
 def test_upstreams_latency_is_a_packet_queue_on_what_the_device_receives_where_it_has_not() -> None:
@@ -182,16 +183,16 @@ def test_upstreams_latency_is_a_packet_queue_on_what_the_device_receives_where_i
         "eth0: sends at most 1000 kbit/s (htb)",
         "eth0: 50 ms on what it receives (packet queue)",
     ]
-    assert planned.expect == [LinkSlow("n2", "n1", 50.0, 0.0)]
-    assert (planned.unverified, planned.notes) == ("", ["not probed: the rate"])
+    assert planned.expect == [LinkNarrow("n1", "n2", 1000), LinkSlow("n2", "n1", 50.0, 0.0)]
+    assert (planned.unverified, planned.notes) == ("", [])
 
 
 @pytest.mark.parametrize(
     ("facts", "wanted", "why"),
     [
-        (Device(netem=True, peers=["n2"]), {"latencyMs": 5}, "what a device sends is not probed"),
-        (Device(netem=False, peers=["n2"]), {"rateLimitKbit": 5}, "rates are not probed"),
-        (Device(netem=False), {"latencyMs": 5}, "no agent of ours is reached by eth0, and by no other device"),
+        (Device(netem=True, peers=["n2"]), {"latencyMs": 5}, "not probed: the delay"),
+        (Device(netem=False, peers=["n2"]), {"rateLimitKbit": 5}, "not probed: the rate"),
+        (Device(netem=False), {"latencyMs": 5, "rateLimitKbit": 1000}, "not probed: the rate; not probed: the delay"),
     ],
 )
 def test_what_no_beacon_meets_is_unverified(facts: Device, wanted: dict[str, int], why: str) -> None:

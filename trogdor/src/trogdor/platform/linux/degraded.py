@@ -80,24 +80,24 @@ def plan_device(spec: DegradedNetworkFaultSpec, scene: Scene, facts: Device, ter
         want = {"match": None, "rateKbit": wanted.rate_limit_kbit}
         claims.append(_claim("qdisc", wanted.network_device, want, term))
         targets.append(f"{wanted.network_device}: sends at most {wanted.rate_limit_kbit} kbit/s (htb)")
-    expect: list[Expectation] = []
     if wanted.latency_ms:
         claim, target = _latency(wanted, scene, facts.netem, term)
         claims.append(claim)
         targets.append(target)
-        if not facts.netem:
-            expect += [LinkSlow(peer, scene.node.name, float(wanted.latency_ms), 0.0) for peer in facts.peers]
-    if not expect:
-        return Plan(claims, expect, targets, unverified=_why_unseen(wanted, facts) if claims else "")
-    return Plan(claims, expect, targets, notes=["not probed: the rate"] if wanted.rate_limit_kbit else ())
+    rate, delay = _over_device(wanted, facts, scene.node.name)
+    unseen = {"the rate": wanted.rate_limit_kbit and not rate, "the delay": wanted.latency_ms and not delay}
+    whys = [f"not probed: {what}" for what, is_unseen in unseen.items() if is_unseen]
+    if rate or delay:
+        return Plan(claims, [*rate, *delay], targets, notes=whys)
+    return Plan(claims, (), targets, unverified="; ".join(whys))
 
 
-def _why_unseen(wanted: NodeDegradation, facts: Device) -> str:
-    if not wanted.latency_ms:
-        return "rates are not probed"
-    if facts.netem:
-        return "what a device sends is not probed"
-    return f"no agent of ours is reached by {wanted.network_device}, and by no other device"
+def _over_device(wanted: NodeDegradation, facts: Device, here: str) -> tuple[list[Expectation], list[Expectation]]:
+    """What a train to one of its peers meets of a rate, and what the peers' beacons meet of a delay."""
+    rate_kbit, delay_ms = wanted.rate_limit_kbit, float(wanted.latency_ms)
+    rate = [LinkNarrow(here, peer, rate_kbit) for peer in facts.peers[:1] if LEAST_KBIT <= rate_kbit <= MOST_KBIT]
+    delay = [LinkSlow(peer, here, delay_ms, 0.0) for peer in facts.peers if delay_ms and not facts.netem]
+    return [*rate], [*delay]
 
 
 def _latency(wanted: NodeDegradation, scene: Scene, netem: bool, term: Term) -> tuple[Claim, str]:
@@ -266,8 +266,9 @@ FAULTS = (
         text=("enabled network degradation {task_id}", "disabled network degradation {task_id}"),
         kinds=("qdisc", "queue"),
         checked_by=(
-            "A latency on what the device receives by beacons of agents that are reached by it, which arrive later. "
-            "On what it sends (netem), and rates: unverified."
+            "By agents that are reached by the device and no other: their beacons arrive later, where the latency is "
+            "on what it receives, and a train to one of them arrives at the rate (250 kbit/s to 10 Mbit/s). All else: "
+            "unverified."
         ),
     ),
     Fault(
