@@ -79,7 +79,7 @@ def shown(client: "Client", events: list[dict[str, Any]], width: int, span_ms: i
     for fill, style in (("█", "green"), ("X", "red"), ("▒", "yellow"), ("▓", "magenta"), ("·", "dim")):
         drawing.highlight_regex(f"{fill}+", style)
     return Group(
-        Text(f"{client.target}   {len(tasks)} tasks in view   now is {AHEAD:.0%} from the right", style="bold"),
+        Text(f"{client.target}   tasks in view: {len(tasks)}   now: {AHEAD:.0%} from the right", style="bold"),
         drawing, Text(LEGEND, style="dim"), _nodes(client.nodes()), _events(events),
     )  # fmt: skip
 
