@@ -200,6 +200,8 @@ def span(page: Any) -> float:
 @pytest.mark.parametrize(("size", "scheme"), [("phone", "dark"), ("laptop", "light"), ("wide", "dark")])
 def test_it_fits_every_screen(chromium: Any, address: str, lab: Lab, size: str, scheme: str) -> None:
     width, height = SIZES[size]
+    parted = {"class": "NetworkPartitionFaultSpec", "partitions": [["n1"], ["n2", "n3"]], "durationMs": 600_000}
+    lab.client().create_task("parted", parted)
     context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     try:
         page = context.new_page()
@@ -207,10 +209,16 @@ def test_it_fits_every_screen(chromium: Any, address: str, lab: Lab, size: str, 
         page.goto(address)
         page.locator("#timeline svg").wait_for()
         page.get_by_role("status").get_by_text("live", exact=True).wait_for()
+        bar(page, "parted", "n3", DECIDED).wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.screenshot(path=artefacts() / f"page-{size}-{scheme}.png")
+        page.locator("#tasks").get_by_role("button", name="parted").click()
+        page.get_by_role("columnheader", name="Undone by").wait_for()
+        page.screenshot(path=artefacts() / f"details-{size}-{scheme}.png")
+        page.get_by_role("dialog").get_by_role("button", name="Close").click()
         page.get_by_role("button", name="New task").click()
         page.get_by_label("What", exact=True).wait_for()
         page.screenshot(path=artefacts() / f"form-{size}-{scheme}.png")
     finally:
         context.close()
+        forget_all(lab.client())
