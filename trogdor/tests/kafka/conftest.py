@@ -17,7 +17,7 @@ from trogdor.lab.node import Node, NodeProcess
 from trogdor.lab.recipes.jars import QUICK_START, class_path
 from trogdor.lab.recipes.kafka import Kafka
 
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 RUN_TIMEOUT_S = 120.0
 
 

@@ -49,6 +49,24 @@ def test_produce_bench_ends_in_upstreams_status(one_broker: Lab) -> None:
     assert (status["totalSent"], status["transactionsCommitted"]) == (5000, 0)
 
 
+DESCRIBE = """
+import json
+from confluent_kafka.admin import AdminClient, ConfigResource
+client = AdminClient({"bootstrap.servers": "localhost:9092"})
+partitions = client.list_topics("assigned", timeout=60).topics["assigned"].partitions
+topic = ConfigResource(ConfigResource.Type.TOPIC, "assigned")
+retention = client.describe_configs([topic])[topic].result(60)["retention.ms"]
+print(json.dumps([{number: part.replicas for number, part in partitions.items()}, retention.value]))
+"""
+
+
+def test_a_topic_is_made_with_the_assignments_and_configs_asked_for(one_broker: Lab) -> None:
+    wanted = {"partitionAssignments": {"0": [1], "1": [1]}, "configs": {"retention.ms": "7654321"}}
+    produce(one_broker, "assigned", 10, activeTopics={"assigned": wanted})
+    described = one_broker.node("node0").exec([sys.executable, "-c", DESCRIBE], timeout=120, check=True).stdout
+    assert json.loads(described) == [{"0": [1], "1": [1]}, "7654321"]
+
+
 def test_what_was_produced_is_consumed_key_and_value(one_broker: Lab) -> None:
     produce(one_broker, "whole", 3000, valueGenerator={"type": "constant", "size": 100})
     said = consume(one_broker, ["whole"], 3000)
