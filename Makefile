@@ -63,7 +63,7 @@ test-kibosh: setup
 	tools/share kibosh 480 $(MAKE) --no-print-directory -C kibosh test PYTHON=$(BIN)/python
 
 test-kafka: setup
-	$(SHARE) kafka 480 $(PYTEST) trogdor/tests/kafka -n 3 --dist loadgroup
+	$(SHARE) kafka 480 $(PYTEST) trogdor/tests/kafka -n 2 --dist loadgroup
 
 test-ducktape: setup
 	$(SHARE) ducktape 600 tools/test-ducktape
