@@ -1,4 +1,4 @@
-"""Each daemon alone: start to first answer, memory and CPU when idle; creates a second, and GET of many tasks.
+"""Help; each daemon alone: start to first answer, memory and CPU when idle; creates a second, and GET of many tasks.
 
     python bench/coordinator.py [--seconds S]
 
@@ -13,6 +13,8 @@ import multiprocessing
 import os
 import selectors
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -116,12 +118,23 @@ def measure_daemon(kind: str, directory: Path, java_start: str, java_memory: str
         row(f"{kind}: CPU when idle, % of a core", "0.7", "<= 0.2", f"{daemon.idle_cpu_percent(10):.2f}")
 
 
+def measure_help() -> None:
+    """How long one who asks for help waits, median of 9."""
+    took = []
+    for _ in range(9):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "trogdor", "--help"], stdout=subprocess.DEVNULL, check=True)
+        took.append(time.perf_counter() - began)
+    row("trogdor --help, s", "", "<= 0.3", f"{median(took):.2f}")
+
+
 def main() -> None:
     """Prints the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement of creates")
     seconds = parser.parse_args().seconds
     row("", "Java 4.1.0", "aim", f"measured (load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores)")
+    measure_help()
     for kind, java_start, java_memory in (("agent", "1.48", "117"), ("coordinator", "1.70", "128")):
         with tempfile.TemporaryDirectory() as temporary:
             measure_daemon(kind, Path(temporary), java_start, java_memory)
