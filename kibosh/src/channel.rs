@@ -71,11 +71,12 @@ impl Channel {
         self.send(abi::OutHeader { len: 0, error: code, unique: 0 }, parts);
     }
 
-    /// Has the kernel write back and drop a file's pages, and forget its attributes.
+    /// Has the kernel write back and drop a file's pages from `start` up to `end` or the file's, and
+    /// forget its attributes.
     ///
-    /// Waits for the write-back, so it must never run on the thread that reads requests.
-    pub fn drop_pages(&self, node: u64) {
-        self.invalidate(node, 0, 0);
+    /// Waits for the write-back, and for loads under way.
+    pub fn drop_pages(&self, node: u64, start: u64, end: Option<u64>) {
+        self.invalidate(node, start as i64, end.map_or(0, |end| (end - start) as i64));
     }
 
     /// Has the kernel forget a file's attributes, so that its next use asks for them: the gate.

@@ -21,6 +21,16 @@ pub struct Parked {
     /// The calling thread, 0 if unknown.
     pub thread: u32,
     pub fault: Arc<Fault>,
+    /// What it reads to the kernel's cache, whose pages stay locked until it is answered.
+    pub loads: Option<Load>,
+}
+
+/// A part of a file, from `start` up to `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    pub node: u64,
+    pub start: u64,
+    pub end: u64,
 }
 
 /// What the timer asks of its owner. It must not wait.
@@ -87,6 +97,16 @@ impl Timer {
     pub fn interrupt(&self, unique: u64) {
         self.state().events.push(Reverse((Instant::now(), Event::LookAt(unique, 0))));
         self.wake.notify_one();
+    }
+
+    /// What is held back of a node's pages, by start, while these faults are in force.
+    pub fn loading(&self, node: u64, in_force: &[Arc<Fault>]) -> Vec<Load> {
+        let state = self.state();
+        let stays = |parked: &&Parked| in_force.iter().any(|fault| Arc::ptr_eq(fault, &parked.fault));
+        let loads = state.parked.values().filter(stays).filter_map(|parked| parked.loads);
+        let mut loads: Vec<_> = loads.filter(|load| load.node == node).collect();
+        loads.sort_unstable_by_key(|load| load.start);
+        loads
     }
 
     /// Lets requests go that wait because of a fault no longer in force.
@@ -185,7 +205,7 @@ mod tests {
     }
 
     fn parked(unique: u64, thread: u32) -> Parked {
-        Parked { bytes: vec![], unique, thread, fault: fault() }
+        Parked { bytes: vec![], unique, thread, fault: fault(), loads: None }
     }
 
     fn running() -> (Arc<Timer>, mpsc::Receiver<u64>) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from test_control import wait_until
 
 import kibosh
 from conftest import MakeMount, give_name
@@ -165,6 +167,57 @@ def test_unreadable_is_a_bus_error_in_a_mapping(warm: Warm) -> None:
         fs.set([kibosh.Unreadable(code=errno.EIO)])
         assert child.communicate("\n", timeout=30)[0] == ""
         assert child.returncode == -signal.SIGBUS
+
+
+LOADS = """
+import mmap, os, sys
+file = os.open(sys.argv[1], os.O_RDONLY)
+data = mmap.mmap(file, 4096 * 4, prot=mmap.PROT_READ)
+os.close(file)
+for line in sys.stdin:
+    print(data[int(line)], flush=True)
+"""
+
+
+def held(fs: kibosh.Mount) -> int:
+    """How many loads the fault of :func:`held_load` has held back."""
+    return sum(fault["fired"] for fault in fs.stats()["faults"] if fault["fault"].get("owner") == "slow")
+
+
+@contextmanager
+def held_load(fs: kibosh.Mount, path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process whose load of the file's second page is held back, by a fault owned by "slow"."""
+    fs.set_owned("slow", [kibosh.ReadDelay(delay_ms=30_000)])
+    command = [sys.executable, "-c", LOADS, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        child.stdin.write(f"{PAGE}\n")
+        child.stdin.flush()
+        wait_until(lambda: held(fs) == 1, "the load is held back")
+        yield child
+        child.kill()
+
+
+def test_a_change_does_not_wait_for_a_load_that_is_held_back(warm: Warm) -> None:
+    fs, path, file = warm
+    with held_load(fs, path) as child:
+        assert child.stdout is not None
+        fs.set_owned("other", [kibosh.Error(operations=["fsync"], code=errno.EIO)])
+        with fails_with(errno.EIO):
+            os.fsync(file)
+        # A load that was waited for has its page dropped under it, and is made again.
+        assert not select.select([child.stdout], [], [], 1)[0] and held(fs) == 1
+        fs.set_owned("slow", [])
+        assert child.stdout.readline() == f"{ord('a')}\n"
+
+
+def test_a_load_that_was_held_back_leaves_no_page_to_the_next_fault(warm: Warm) -> None:
+    """The load itself may get what it asked for before that fault, or be made again and meet it."""
+    fs, path, _ = warm
+    with held_load(fs, path) as child:
+        fs.set([kibosh.Crash(operations=["read"], then=["kill"])])
+        assert child.communicate(f"{PAGE}\n", timeout=30)[0] in ("", f"{ord('a')}\n")
+        assert child.returncode == -signal.SIGKILL
 
 
 def test_unwritable_fails_the_msync_of_a_mapping(warm: Warm) -> None:

@@ -60,7 +60,8 @@ impl Fs {
         }
         let mut touched = self.touched_by(&added);
         // What was written before a fault is not to be met by it.
-        touched.iter().for_each(|node| self.channel.drop_pages(node.id));
+        let left_out: HashSet<_> =
+            touched.iter().filter(|node| !self.drop_pages(node)).map(|node| node.id).collect();
         self.wake_at_next_expiry(&new);
         let in_force = new.faults.clone();
         self.engine.install(new);
@@ -72,8 +73,8 @@ impl Fs {
         let names = added.iter().any(|fault| fault.spec.select.operations.has(Operation::Lookup));
         for node in &touched {
             self.close_gate(node);
-            if pages {
-                self.channel.drop_pages(node.id);
+            if pages || left_out.contains(&node.id) {
+                self.drop_pages(node);
             }
             if names {
                 node.links().iter().for_each(|(parent, name)| self.channel.forget_name(parent.id, name));
@@ -143,7 +144,9 @@ impl Fs {
         drop(changing);
         let open = |node: &Arc<Node>| node.open.load(Ordering::Relaxed) > 0 && node.is_regular();
         let open: Vec<_> = self.nodes.all().into_iter().filter(open).collect();
-        open.iter().for_each(|node| self.channel.drop_pages(node.id));
+        for node in &open {
+            self.drop_pages(node);
+        }
     }
 
     pub fn stop_timer(&self) {

@@ -168,7 +168,7 @@ impl Fs {
     pub(super) fn lseek(&self, arg: &abi::LseekIn) -> Sys<Answer> {
         self.with_file(arg.fh, |file| {
             if self.fast() {
-                self.channel.drop_pages(file.node.id);
+                self.drop_pages(&file.node);
             }
             let offset = sys::lseek(file.fd(), arg.offset, arg.whence)?;
             Answer::of(&abi::LseekOut { offset })

@@ -12,7 +12,7 @@ use crate::nodes::Node;
 use crate::pool::{Job, Turn};
 use crate::request::{Body, Request};
 use crate::sys;
-use crate::timer::{Due, Parked, Wakeup};
+use crate::timer::{Due, Load, Parked, Wakeup};
 
 use super::handles::Handle;
 use super::{Fs, control};
@@ -208,7 +208,13 @@ impl Fs {
         turn: &mut Turn,
     ) {
         let head = &request.head;
-        let parked = Parked { bytes: bytes.to_vec(), unique: head.unique, thread: head.pid, fault };
+        let loads = match &request.body {
+            Body::Read(arg) if arg.flags as i32 & libc::O_DIRECT == 0 => {
+                Some(Load { node: head.nodeid, start: arg.offset, end: arg.offset + u64::from(arg.size) })
+            }
+            _ => None,
+        };
+        let parked = Parked { bytes: bytes.to_vec(), unique: head.unique, thread: head.pid, fault, loads };
         if let Err(parked) = self.timer.park(parked, delay) {
             self.serve(&parked.bytes, turn, true);
         }

@@ -61,7 +61,7 @@ impl Fs {
         match verdict {
             Verdict::Proceed(Some(mangle)) => {
                 node.writes().plan_read(epoch, head.pid, Some(mangle));
-                self.channel.drop_pages(node.id);
+                self.channel.drop_pages(node.id, 0, None);
                 PROCEED
             }
             verdict => {
@@ -156,12 +156,5 @@ impl Fs {
             }
         }
         PROCEED
-    }
-
-    /// Makes what faults did to written data visible through the mount.
-    pub(super) fn show_writes(&self, node: &Node) {
-        if node.writes().take_hidden() {
-            self.channel.drop_pages(node.id);
-        }
     }
 }

@@ -153,13 +153,17 @@ impl Fs {
             _ => None,
         });
         let (lost, kept): (Vec<_>, Vec<_>) = files.partition(|file| self.loses_its_writes(&file.node));
-        kept.iter().for_each(|file| self.channel.drop_pages(file.node.id));
+        for file in &kept {
+            self.drop_pages(&file.node);
+        }
         for file in lost.iter().chain(&kept) {
             file.lost.store(true, Ordering::Release);
             file.node.lost.store(true, Ordering::Release);
             self.channel.forget_attributes(file.node.id);
         }
-        lost.iter().for_each(|file| self.channel.drop_pages(file.node.id));
+        for file in &lost {
+            self.drop_pages(&file.node);
+        }
         lost.iter().chain(&kept).map(|file| file.node.clone()).collect()
     }
 
@@ -169,7 +173,7 @@ impl Fs {
         for (dir, name) in names {
             self.channel.forget_name(dir.id, name);
             self.channel.forget_attributes(dir.id);
-            self.channel.drop_pages(dir.id);
+            self.drop_pages(dir);
         }
     }
 

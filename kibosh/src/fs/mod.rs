@@ -11,6 +11,7 @@ mod inject;
 mod inject_data;
 mod lose;
 mod names;
+mod pages;
 pub mod writes;
 mod xattrs;
 

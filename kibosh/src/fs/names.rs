@@ -203,7 +203,7 @@ impl Fs {
         let below = if node.is_directory() { self.touched_by(&self.engine.set().faults) } else { Vec::new() };
         for node in below.iter().chain([node]) {
             self.channel.forget_attributes(node.id);
-            self.channel.drop_pages(node.id);
+            self.drop_pages(node);
         }
     }
 
