@@ -2,7 +2,8 @@
 //!
 //! One thread reads `/dev/fuse` and serves what it has read: as long as it is quick, a second one would
 //! only be woken cold, on another CPU. When it is held up, by a disk perhaps, a watchman adds another,
-//! and as many stay as were needed in the last second.
+//! and as many stay as were needed in the last second. One that only waits for a CPU is not held up:
+//! another would wait for the same.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +27,7 @@ const MOST_THREADS: usize = 128;
 /// The most readers that wait for requests at the same time.
 const MOST_FREE: usize = 8;
 /// How long no reader may be there, and nothing answered, before one is added.
-const HELD_UP: Duration = Duration::from_micros(300);
+const HELD_UP: Duration = Duration::from_millis(1);
 /// How many looks of the watchman that find a free reader end his watch.
 const QUIET_LOOKS: u32 = 16;
 /// How long a reader that was needed is kept.
@@ -54,7 +55,7 @@ pub struct Pool {
 #[derive(Default)]
 struct State {
     /// Threads that read and serve.
-    serving: usize,
+    serving: Vec<u32>,
     /// The watchman has called a reader that has not come yet.
     called: bool,
     idle: usize,
@@ -144,9 +145,9 @@ impl Pool {
             if state.stopping {
                 return Next::Stop;
             }
-            if state.serving < self.readers() || state.called {
+            if state.serving.len() < self.readers() || state.called {
                 state.called = false;
-                state.serving += 1;
+                state.serving.push(sys::thread_id());
                 return Next::Read;
             }
             state.idle += 1;
@@ -201,10 +202,11 @@ impl Pool {
                     break;
                 }
             }
-            self.answered.fetch_add(1, Ordering::Relaxed);
+            self.answered.fetch_add(1, Ordering::SeqCst);
         }
         follower.free();
-        self.state().serving -= 1;
+        let own = sys::thread_id();
+        self.state().serving.retain(|thread| *thread != own);
     }
 
     fn stop(&self) {
@@ -234,9 +236,8 @@ impl Pool {
             let before = self.answered.load(Ordering::Relaxed);
             let waited = self.watch.wait_timeout(state, HELD_UP);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
-            let free = self.free.load(Ordering::SeqCst) > 0;
-            quiet = if free { quiet + 1 } else { 0 };
-            if !free && self.answered.load(Ordering::Relaxed) == before {
+            quiet = if self.has_free_reader() { quiet + 1 } else { 0 };
+            if self.is_held_up(&state, before) {
                 needed_at = Instant::now();
                 self.readers.store((self.readers() + 1).min(MOST_FREE), Ordering::Relaxed);
                 state.called = true;
@@ -253,9 +254,20 @@ impl Pool {
 
     fn stop_watching(&self) {
         self.watched.store(false, Ordering::SeqCst);
-        if self.free.load(Ordering::SeqCst) == 0 {
+        if !self.has_free_reader() {
             self.watched.store(true, Ordering::SeqCst);
         }
+    }
+
+    fn has_free_reader(&self) -> bool {
+        self.free.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether all readers sleep over requests, and have answered none since `before`.
+    fn is_held_up(&self, state: &State, before: u64) -> bool {
+        let stuck = || !self.has_free_reader() && self.answered.load(Ordering::SeqCst) == before;
+        // Looking at a thread takes as long as a request, so it may be over by then.
+        stuck() && state.serving.iter().all(|thread| sys::sleeps(*thread)) && stuck()
     }
 
     /// Waits until the mount is gone and every request has been served.

@@ -84,6 +84,12 @@ impl CpuSet {
     }
 }
 
+/// Whether a thread of this process waits for something else than a CPU.
+pub fn sleeps(thread: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, state)| !state.starts_with(" R"))
+}
+
 /// Gives the calling thread a umask and working directory of its own.
 pub fn unshare_fs() -> Sys<()> {
     check(unsafe { libc::unshare(libc::CLONE_FS) }).map(drop)
