@@ -9,7 +9,7 @@ Whatever changes what a seed draws raises ``trogdor.spec.schedule.FORMAT_VERSION
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -70,17 +70,18 @@ class SplitMix64:
             whole += 1
 
 
-def draw_length(length: Length, bits: SplitMix64) -> int:
-    """A length in ms, drawn from its distribution."""
+def drawer(length: Length) -> Callable[[SplitMix64], int]:
+    """What draws lengths in ms from a distribution."""
     match length:
-        case ConstantLength():
-            return length.ms
-        case UniformLength():
-            return length.min_ms + bits.below(length.max_ms - length.min_ms + 1)
-        case ExponentialLength():
-            return min(bits.exponential(length.mean_ms), length.max_ms or 10 * length.mean_ms)
-        case OneOfLength():
-            return length.ms[bits.below(len(length.ms))]
+        case ConstantLength(ms=ms):
+            return lambda bits: ms
+        case UniformLength(min_ms=least, max_ms=most):
+            return lambda bits: least + bits.below(most - least + 1)
+        case ExponentialLength(mean_ms=mean, max_ms=given):
+            longest = given or 10 * mean
+            return lambda bits: min(bits.exponential(mean), longest)
+        case OneOfLength(ms=choices):
+            return lambda bits: choices[bits.below(len(choices))]
 
 
 class Drawn(NamedTuple):
@@ -96,7 +97,8 @@ class Drawn(NamedTuple):
 class _Pool:
     """What a template is drawn from."""
 
-    length: Length
+    length: Callable[[SplitMix64], int]
+    """Draws one."""
     choice: NodeChoice
     eligible: tuple[str, ...]
     rest: tuple[str, ...]
@@ -132,7 +134,7 @@ def _pools(spec: RandomScheduleSpec, topology: Topology) -> list[_Pool]:
         banned = frozenset(spec.nodes.never) | frozenset(choice.never)
         pools.append(
             _Pool(
-                length=template.length or spec.length,
+                length=drawer(template.length or spec.length),
                 choice=choice,
                 eligible=tuple(choice.eligible(topology, banned)),
                 rest=tuple(name for name in agents if name not in banned),
@@ -158,7 +160,8 @@ def _draw(spec: RandomScheduleSpec, pools: list[_Pool]) -> Iterator[Drawn]:
     bits = SplitMix64(spec.seed)
     weights = list(accumulate(template.weight for template in spec.faults))
     last_ms = spec.duration_ms - spec.quiet_ms
-    starts = [(draw_length(spec.pause, bits), turn) for turn in range(spec.at_once)]
+    pause = drawer(spec.pause)
+    starts = [(pause(bits), turn) for turn in range(spec.at_once)]
     heapq.heapify(starts)
     in_force: dict[int, Drawn] = {}
     for _ in range(spec.max_faults):
@@ -169,9 +172,9 @@ def _draw(spec: RandomScheduleSpec, pools: list[_Pool]) -> Iterator[Drawn]:
         pool = pools[template]
         others = [fault for fault in in_force.values() if fault.end_ms > start_ms]
         nodes = _draw_nodes(pool, others, bits)
-        end_ms = min(start_ms + max(1, draw_length(pool.length, bits)), last_ms)
+        end_ms = min(start_ms + max(1, pool.length(bits)), last_ms)
         in_force[turn] = Drawn(start_ms, end_ms, template, nodes)
-        heapq.heapreplace(starts, (end_ms + draw_length(spec.pause, bits), turn))
+        heapq.heapreplace(starts, (end_ms + pause(bits), turn))
         yield in_force[turn]
 
 
