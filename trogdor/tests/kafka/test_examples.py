@@ -117,13 +117,14 @@ def test_simple_produce_bench_then_both_simple_consume_benches(share_groups: Lab
     statuses = ran(client, "consume", SIMPLE_CONSUME_BENCH)
     assert sorted(statuses) == [f"consumer.consume-{number}" for number in range(5)]
     assert [status["totalMessagesReceived"] for status in statuses.values()] == [10000] * 5
-    # Members of a share group take what there is in turns: whether the last finds 10000 left is nobody's promise.
+    # Members of a share group take what there is in turns: whether the last finds 10000 left is nobody's promise, and
+    # neither is that a message comes only once.
     until(lambda: sum(map(received, client.task("share")["status"].values())) >= 10000, "the share group receives")
     client.stop_task("share")
     task = client.wait_for_done("share", deadline_s=60)
     assert not task.get("error"), task
     assert sorted(task["status"]) == [f"consumer.share-{number}" for number in range(5)]
-    assert sum(map(received, task["status"].values())) <= 50000
+    assert sum(map(received, task["status"].values())) >= 10000
 
 
 def received(status: dict[str, Any]) -> int:
