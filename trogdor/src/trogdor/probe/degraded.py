@@ -1,4 +1,4 @@
-"""What the watches of degraded links have in common: a stream of beacons for each link, before and during and after."""
+"""What the watches of degraded links have in common: each link by itself, and the beacons of those that arrive here."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -24,36 +24,33 @@ class Watched(Protocol):
     def stream(self) -> Stream: ...
 
 
+AnyLink = TypeVar("AnyLink")
 Link = TypeVar("Link", bound=Watched)
 
 
-class DegradedWatch(ABC, Generic[Link]):
-    """Watches what one fault does to links where they arrive: at this node."""
+class LinksWatch(ABC, Generic[AnyLink]):
+    """Watches what one fault does to links, each by itself."""
 
-    def __init__(
-        self, beacons: Beacons, clock: Clock, term_ns: tuple[int, int], links: Sequence[Link], blind: Sequence[str]
-    ) -> None:
+    def __init__(self, beacons: Beacons, clock: Clock, links: Sequence[AnyLink], blind: Sequence[str]) -> None:
         """``blind``: why some links are not watched."""
         self._beacons = beacons
         self._clock = clock
         self._links = links
         self._blind = [unverified(why) for why in blind]
-        self._holds: list[Link] = []
+        self._holds: list[AnyLink] = []
         """On which the fault was seen to hold."""
-        streams = [each.stream for each in links]
-        self._asking = asyncio.create_task(ask_until_they_come(beacons, streams, clock, term_ns))
-
-    async def based(self, within_s: float) -> None:
-        """See Watch."""
-        await wait_until(lambda: all(each.stream.arrivals for each in self._links), within_s)
 
     async def seen(self, fired_ns: int) -> Sight:
         """See Watch."""
         return summed_up([*self._blind, *await asyncio.gather(*(self._seen(each, fired_ns) for each in self._links))])
 
     @abstractmethod
-    async def _seen(self, link: Link, fired_ns: int) -> Sight:
+    async def _seen(self, link: AnyLink, fired_ns: int) -> Sight:
         """Whether the fault took on a link."""
+
+    def looked_back(self, fired_ns: int, undone_ns: int) -> Sight:
+        """See Watch."""
+        return unverified("too short to be seen")
 
     async def gone(self, undone_ns: int) -> Sight:
         """See Watch."""
@@ -62,8 +59,23 @@ class DegradedWatch(ABC, Generic[Link]):
         return summed_up(await asyncio.gather(*(self._gone(each, undone_ns) for each in self._holds)))
 
     @abstractmethod
-    async def _gone(self, link: Link, undone_ns: int) -> Sight:
+    async def _gone(self, link: AnyLink, undone_ns: int) -> Sight:
         """Whether a link is as before."""
+
+
+class DegradedWatch(LinksWatch[Link]):
+    """Watches links where they arrive, at this node: by a stream of beacons each."""
+
+    def __init__(
+        self, beacons: Beacons, clock: Clock, term_ns: tuple[int, int], links: Sequence[Link], blind: Sequence[str]
+    ) -> None:
+        super().__init__(beacons, clock, links, blind)
+        streams = [each.stream for each in links]
+        self._asking = asyncio.create_task(ask_until_they_come(beacons, streams, clock, term_ns))
+
+    async def based(self, within_s: float) -> None:
+        """See Watch."""
+        await wait_until(lambda: all(each.stream.arrivals for each in self._links), within_s)
 
     def _listen_again(self, stream: Stream, longest_ns: int = GONE_NS) -> int:
         """Wants beacons often from now until the instant returned, to see the end of the fault."""

@@ -10,9 +10,10 @@ from contextlib import suppress
 
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock
 from trogdor.probe.beacons import ASK_S, CAR_BYTES, Beacons, Train
+from trogdor.probe.degraded import LinksWatch
 from trogdor.probe.expect import LinkNarrow
 from trogdor.probe.network import BEFORE_NS, GONE_NS, LATEST_NS, MAX_PEERS, Peers, wait_until
-from trogdor.probe.sight import SEEN, Sight, not_seen, summed_up, unverified
+from trogdor.probe.sight import SEEN, Sight, not_seen, unverified
 
 LEAST_KBIT, MOST_KBIT = 250, 10_000
 """Slower, and a train would fill the link for too long; faster, and it would have to be too long itself."""
@@ -25,6 +26,11 @@ IN_A_ROW = 3
 ATTEMPTS = 5
 PATIENCE_NS = NS_PER_S
 EVERY_S = 2.0
+
+
+def can_be_told(rate_kbit: int) -> bool:
+    """Whether trains tell this rate."""
+    return LEAST_KBIT <= rate_kbit <= MOST_KBIT
 
 
 class _Narrow:
@@ -55,18 +61,13 @@ class _Narrow:
         return f"{self.name}: a train arrived at {kbit:.0f} kbit/s, not {self.link.rate_kbit}"
 
 
-class RateWatch:
+class RateWatch(LinksWatch[_Narrow]):
     """Watches the rates that one fault gives to links where they leave: at this node."""
 
     def __init__(
         self, beacons: Beacons, clock: Clock, term_ns: tuple[int, int], links: Sequence[_Narrow], blind: Sequence[str]
     ) -> None:
-        """``blind``: why some links are not watched."""
-        self._beacons = beacons
-        self._clock = clock
-        self._links = links
-        self._blind = [unverified(why) for why in blind]
-        self._holds: list[_Narrow] = []
+        super().__init__(beacons, clock, links, blind)
         self._basing = [asyncio.create_task(self._look_before(each, term_ns)) for each in links]
 
     async def _look_before(self, link: _Narrow, term_ns: tuple[int, int]) -> None:
@@ -96,10 +97,6 @@ class RateWatch:
         """See Watch."""
         await wait_until(lambda: all(each.before_ns is not None for each in self._links), within_s)
 
-    async def seen(self, fired_ns: int) -> Sight:
-        """See Watch."""
-        return summed_up([*self._blind, *await asyncio.gather(*(self._seen(each, fired_ns) for each in self._links))])
-
     async def _seen(self, link: _Narrow, fired_ns: int) -> Sight:
         if link.before_ns is None:
             return unverified(f"{link.name}: no train came before the fault")
@@ -122,10 +119,6 @@ class RateWatch:
         self._holds.append(link)
         return Sight(SEEN, max(fired_ns, slow[0].left_ns))
 
-    def looked_back(self, fired_ns: int, undone_ns: int) -> Sight:
-        """See Watch."""
-        return unverified("too short to be seen")
-
     async def broken(self) -> str:
         """See Watch."""
         fast = dict.fromkeys(self._holds, 0)
@@ -137,12 +130,6 @@ class RateWatch:
                     fast[link] = 0 if link.is_slow(train) else fast.get(link, 0) + 1
                     if fast[link] == IN_A_ROW:
                         return f"{link.said(train)}: as before"
-
-    async def gone(self, undone_ns: int) -> Sight:
-        """See Watch."""
-        if not self._holds:
-            return unverified("it was not seen to hold")
-        return summed_up(await asyncio.gather(*(self._gone(each, undone_ns) for each in self._holds)))
 
     async def _gone(self, link: _Narrow, undone_ns: int) -> Sight:
         deadline_ns = self._clock.boot_ns() + GONE_NS + PATIENCE_NS

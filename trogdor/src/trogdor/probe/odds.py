@@ -133,10 +133,6 @@ class OddsWatch(DegradedWatch[Counted]):
         self._holds.append(link)
         return Sight(SEEN, max(fired_ns, link.first_ns or 0))
 
-    def looked_back(self, fired_ns: int, undone_ns: int) -> Sight:
-        """See Watch."""
-        return unverified("too short to be seen")
-
     async def broken(self) -> str:
         """See Watch. By the same test, which begins anew whenever all is as it should be."""
         while True:

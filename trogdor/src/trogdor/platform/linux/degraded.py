@@ -15,14 +15,14 @@ from trogdor.platform.linux.addresses import Addresses, addresses_of, look_up, n
 from trogdor.platform.linux.kernel import device_towards, has_netem
 from trogdor.platform.linux.queue import KEY
 from trogdor.probe.expect import Expectation, LinkCut, LinkLossy, LinkNarrow, LinkReordered, LinkSlow
-from trogdor.probe.narrow import LEAST_KBIT, MOST_KBIT
+from trogdor.probe.narrow import LEAST_KBIT, MOST_KBIT, can_be_told
+from trogdor.probe.network import MAX_PEERS
 from trogdor.probe.reordered import can_be_seen
 from trogdor.spec import SpecError
 from trogdor.spec.network import DegradedLinksFaultSpec, DegradedNetworkFaultSpec, LinkDegradation, NodeDegradation
 
 MOST_OVERTAKING = 0.9
 """Where more packets overtake, too few are held back to tell a delay."""
-MOST_PEERS = 3
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def device_facts(spec: DegradedNetworkFaultSpec, scene: Scene) -> Device:
     if wanted.network_device not in devices:
         raise CannotInject(f"there is no network device {wanted.network_device!r} here, but {', '.join(devices)}")
     others = [name for name in scene.probe_ports or () if name != scene.node.name]
-    peers = [name for name in others[:MOST_PEERS] if _is_reached_by(wanted.network_device, name, scene)]
+    peers = [name for name in others[:MAX_PEERS] if _is_reached_by(wanted.network_device, name, scene)]
     return Device(has_netem(), peers)
 
 
@@ -95,7 +95,7 @@ def plan_device(spec: DegradedNetworkFaultSpec, scene: Scene, facts: Device, ter
 def _over_device(wanted: NodeDegradation, facts: Device, here: str) -> tuple[list[Expectation], list[Expectation]]:
     """What a train to one of its peers meets of a rate, and what the peers' beacons meet of a delay."""
     rate_kbit, delay_ms = wanted.rate_limit_kbit, float(wanted.latency_ms)
-    rate = [LinkNarrow(here, peer, rate_kbit) for peer in facts.peers[:1] if LEAST_KBIT <= rate_kbit <= MOST_KBIT]
+    rate = [LinkNarrow(here, peer, rate_kbit) for peer in facts.peers[:1] if can_be_told(rate_kbit)]
     delay = [LinkSlow(peer, here, delay_ms, 0.0) for peer in facts.peers if delay_ms and not facts.netem]
     return [*rate], [*delay]
 
@@ -219,9 +219,7 @@ def _expected(link: LinkDegradation, scene: Scene) -> list[Expectation]:
 def _narrow(link: LinkDegradation, scene: Scene) -> list[Expectation]:
     """What a train of UDP to the far end's agent meets."""
     met = link.protocol in ("any", "udp") and not link.ports and link.to in scene.topology.agents()
-    return (
-        [LinkNarrow(link.from_, link.to, link.rate_kbit)] if met and LEAST_KBIT <= link.rate_kbit <= MOST_KBIT else []
-    )
+    return [LinkNarrow(link.from_, link.to, link.rate_kbit)] if met and can_be_told(link.rate_kbit) else []
 
 
 def _lost(link: LinkDegradation) -> float:
