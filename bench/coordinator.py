@@ -1,9 +1,10 @@
 """Help; each daemon alone: start to first answer, memory and CPU when idle; creates a second, and GET of many tasks.
 
-    python bench/coordinator.py [--seconds S]
+    python bench/coordinator.py [--seconds S] [--rounds R]
 
-Printed beside Java Trogdor 4.1.0's figures (2 cores, 5 agents). Load comes from processes of its own, over kept
-connections; every create is on disk before it is answered (SQLite, WAL).
+Java Trogdor 4.1.0's daemons do the same beside ours, in turns, with upstream's options; medians. Load comes from
+processes of its own, over kept connections; every create of ours is on disk before it is answered (SQLite, WAL), Java's
+are in memory.
 """
 
 import argparse
@@ -20,12 +21,16 @@ import time
 from pathlib import Path
 from statistics import median
 
-from daemons import Daemon, StandIns
+from daemons import Daemon, JavaDaemon, StandIns
 
 FAR_MS = 4102444800000
 TASKS = 11_299
 NOOP = {"class": "org.apache.kafka.trogdor.task.NoOpTaskSpec", "startMs": FAR_MS, "durationMs": 1000}
 AGENTS = 5
+WARM_S = 20.0
+"""After so long with as much work as there can be, Java's compiler has little left to do."""
+
+KINDS: tuple[type[Daemon], ...] = (JavaDaemon, Daemon)
 
 
 def create_for(port: int, prefix: str, seconds: float, counts: "multiprocessing.Queue[int]", connections: int) -> None:
@@ -85,37 +90,68 @@ def get_all_ms(port: int) -> float:
 
 def row(what: str, java: str, aim: str, ours: str) -> None:
     """One line of the table."""
-    print(f"{what:<46} {java:>16} {aim:>16}   {ours}", flush=True)
+    print(f"{what:<46} {java:>14} {aim:>10}   {ours}", flush=True)
 
 
-def measure_creates(directory: Path, seconds: float, sync: str, java: tuple[str, str], aim: tuple[str, str]) -> None:
-    """Both rows of creates, of tasks far ahead on five agents; with the usual durability also the GET of many."""
+def measure_creates(directory: Path, rounds: int, seconds: float) -> None:
+    """Creates of tasks far ahead on five agents, over 1 and 16 connections, Java's and ours in turns."""
+    with (
+        StandIns(AGENTS) as agents,
+        JavaDaemon("coordinator", directory, None, agents.ports) as java,
+        Daemon("coordinator", directory, None, agents.ports) as ours,
+    ):
+        ours.until_met()
+        creates_per_s(java.port, 16, WARM_S, "warm")
+        for connections, aim in ((1, 1.2), (16, 1.4)):
+            rates: dict[Daemon, list[float]] = {java: [], ours: []}
+            for number in range(rounds):
+                for daemon, made in rates.items():
+                    made.append(creates_per_s(daemon.port, connections, seconds, f"c{connections}-{number}"))
+            javas, own = median(rates[java]), median(rates[ours])
+            what = f"create, {connections} connection(s), /s"
+            row(what, f"{javas:.0f}", f">= {aim}x", f"{own:.0f} ({own / javas:.2f}x)")
+
+
+def measure_synced_creates(directory: Path, seconds: float) -> None:
+    """The same of ours alone, each on the disk for good."""
+    with StandIns(AGENTS) as agents, Daemon("coordinator", directory, {"store.sync": "full"}, agents.ports) as daemon:
+        daemon.until_met()
+        for connections in (1, 16):
+            rate = creates_per_s(daemon.port, connections, seconds, f"c{connections}")
+            row(f"create, store.sync=full, {connections} connection(s), /s", "", "", f"{rate:.0f}")
+
+
+def measure_get(directory: Path) -> None:
+    """The GET of many tasks."""
     with StandIns(AGENTS) as agents:
-        with Daemon("coordinator", directory, {"store.sync": sync}, agents.ports) as daemon:
-            daemon.until_met()
-            creates_per_s(daemon.port, 1, 0.5, "warm")
-            for index, connections in enumerate((1, 16)):
-                rate = creates_per_s(daemon.port, connections, seconds, f"c{connections}")
-                row(f"create, sync={sync}, {connections} connection(s), /s", java[index], aim[index], f"{rate:.0f}")
-        if sync == "normal":
-            with Daemon("coordinator", directory / "get", agent_ports=agents.ports) as daemon:
+        ms = []
+        for kind in KINDS:
+            with kind("coordinator", directory, None, agents.ports) as daemon:
                 for number in range(TASKS):
                     daemon.client.create_task(f"t{number}", NOOP, check=False)
-                row(f"GET tasks with {TASKS} tasks, ms", "23", "<= 23", f"{get_all_ms(daemon.port):.1f}")
+                ms.append(get_all_ms(daemon.port))
+    row(f"GET tasks with {TASKS} tasks, ms", f"{ms[0]:.1f}", "<= 1x", f"{ms[1]:.1f} ({ms[1] / ms[0]:.2f}x)")
 
 
-def measure_daemon(kind: str, directory: Path, java_start: str, java_memory: str) -> None:
+def measure_daemon(kind: str, directory: Path) -> None:
     """The rows of an idle daemon."""
-    starts = []
+    starts: dict[type[Daemon], list[float]] = {side: [] for side in KINDS}
     for _ in range(5):
-        with Daemon(kind, directory) as daemon:
-            starts.append(daemon.start_s)
-    with Daemon(kind, directory) as daemon:
-        time.sleep(3)
-        row(f"{kind}: start to first 200, s", java_start, "<= 0.5", f"{median(starts):.2f}")
-        twice = f" ({daemon.resident_mib_of_each():.1f} where shared pages count twice)" if kind == "agent" else ""
-        row(f"{kind}: resident when idle, MiB", java_memory, "<= 60", f"{daemon.resident_mib():.1f}{twice}")
-        row(f"{kind}: CPU when idle, % of a core", "0.7", "<= 0.2", f"{daemon.idle_cpu_percent(10):.2f}")
+        for side, took in starts.items():
+            with side(kind, directory) as daemon:
+                took.append(daemon.start_s)
+    mib, percent, twice = [], [], ""
+    for side in KINDS:
+        with side(kind, directory) as daemon:
+            time.sleep(3)
+            mib.append(daemon.resident_mib())
+            percent.append(daemon.idle_cpu_percent(10))
+            if kind == "agent" and side is Daemon:
+                twice = f" ({daemon.resident_mib_of_each():.1f} where shared pages count twice)"
+    javas, own = (median(starts[side]) for side in KINDS)
+    row(f"{kind}: start to first 200, s", f"{javas:.2f}", "<= 0.5", f"{own:.2f} ({own / javas:.2f}x)")
+    row(f"{kind}: resident when idle, MiB", f"{mib[0]:.1f}", "<= 60", f"{mib[1]:.1f}{twice}")
+    row(f"{kind}: CPU when idle, % of a core", f"{percent[0]:.2f}", "<= 0.2", f"{percent[1]:.2f}")
 
 
 def measure_help() -> None:
@@ -132,17 +168,19 @@ def main() -> None:
     """Prints the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement of creates")
-    seconds = parser.parse_args().seconds
-    row("", "Java 4.1.0", "aim", f"measured (load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores)")
+    parser.add_argument("--rounds", type=int, default=3, help="of measurements of creates")
+    arguments = parser.parse_args()
+    row("", "Java 4.1.0", "aim", f"ours (load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores)")
     measure_help()
-    for kind, java_start, java_memory in (("agent", "1.48", "117"), ("coordinator", "1.70", "128")):
+    for kind in ("agent", "coordinator"):
         with tempfile.TemporaryDirectory() as temporary:
-            measure_daemon(kind, Path(temporary), java_start, java_memory)
+            measure_daemon(kind, Path(temporary))
     with tempfile.TemporaryDirectory() as temporary:
-        (Path(temporary) / "get").mkdir()
-        measure_creates(Path(temporary), seconds, "normal", ("2071", "3509"), (">= 2485", ">= 4913"))
+        measure_creates(Path(temporary), arguments.rounds, arguments.seconds)
     with tempfile.TemporaryDirectory() as temporary:
-        measure_creates(Path(temporary), seconds, "full", ("(in memory)", "(in memory)"), ("", ""))
+        measure_synced_creates(Path(temporary), arguments.seconds)
+    with tempfile.TemporaryDirectory() as temporary:
+        measure_get(Path(temporary))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What is measured: a daemon of ours in a directory of its own; and light agents, all in one other process."""
+"""What is measured: a daemon, ours or Java Trogdor's; and light agents, all in one other process."""
 
 import asyncio
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trogdor.client import AgentClient, Client, ClientError
+from trogdor.lab.recipes.jars import class_path, java
 from unit.coordinator.stand_in import StandIn
 
 DEADLINE_S = 300.0
@@ -36,7 +38,9 @@ def seconds_until(is_so: Callable[[], bool], step_s: float = 0.01) -> float:
 
 
 class Daemon:
-    """A daemon; ``start_s`` is the time to its first answer."""
+    """A daemon, at a port of loopback; ``start_s`` is the time to its first answer."""
+
+    END = signal.SIGTERM
 
     def __init__(
         self, kind: str, directory: Path, settings: dict[str, str] | None = None, agent_ports: Sequence[int] = ()
@@ -48,16 +52,20 @@ class Daemon:
             for number, port in enumerate([self.port] if kind == "agent" else agent_ports)
         }
         nodes["c"] = {"hostname": "localhost", "trogdor.coordinator.port": self.port, **(settings or {})}
-        config = directory / f"{kind}.json"
-        config.write_text(json.dumps({"nodes": nodes}))
-        name = "c" if kind == "coordinator" else "n0"
-        command = [sys.executable, "-m", "trogdor", kind, "-c", str(config), "-n", name, "--state", str(directory)]
+        config = directory / f"{self.port}.json"
+        config.write_text(json.dumps({"platform": "org.apache.kafka.trogdor.basic.BasicPlatform", "nodes": nodes}))
+        command = self.command(kind, config, "c" if kind == "coordinator" else "n0")
         target = f"127.0.0.1:{self.port}"
         self.client: Any = (Client if kind == "coordinator" else AgentClient)(target, DEADLINE_S)
         began = time.perf_counter()
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seconds_until(self._answers, 0.002)
         self.start_s = time.perf_counter() - began
+
+    def command(self, kind: str, config: Path, node: str) -> list[str]:
+        """What starts it; its state is kept beside its configuration."""
+        state = str(config.with_suffix(".state"))
+        return [sys.executable, "-m", "trogdor", kind, "-c", str(config), "-n", node, "--state", state]
 
     def _answers(self) -> bool:
         if self.process.poll() is not None:
@@ -72,7 +80,7 @@ class Daemon:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.terminate()
+        self.process.send_signal(self.END)
         self.process.wait(60)
 
     def until_met(self) -> float:
@@ -101,6 +109,20 @@ class Daemon:
         before, began = self.cpu_s(), time.monotonic()
         time.sleep(seconds)
         return 100 * (self.cpu_s() - before) / (time.monotonic() - began)
+
+
+class JavaDaemon(Daemon):
+    """Java Trogdor 4.1.0's, with the options that upstream's trogdor.sh gives it and room for many tasks."""
+
+    END = signal.SIGKILL
+    """It takes more than a minute to end otherwise, with many tasks."""
+
+    OPTIONS = ("-server", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
+
+    def command(self, kind: str, config: Path, node: str) -> list[str]:
+        main = f"org.apache.kafka.trogdor.{kind}.{kind.capitalize()}"
+        jars = class_path("trogdor-4.1.0")
+        return [java(), *self.OPTIONS, "-cp", jars, main, f"--{kind}.config", str(config), "--node-name", node]
 
 
 def _kib(pid: int, kind: str) -> int:

@@ -1,7 +1,5 @@
-"""Java Trogdor's own jars, fetched once by Maven into the user's cache, and daemons of both kinds on loopback."""
+"""Java Trogdor's own jars, and daemons of both kinds on loopback."""
 
-import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -16,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from trogdor.client import AgentClient, Client, ClientError
+from trogdor.lab.recipes.jars import class_path
 
-POM = Path(__file__).with_name("pom.xml")
-FETCH_S = 900
 DEADLINE_S = 120.0
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -29,19 +26,7 @@ def jars() -> str:
     for tool in ("java", "mvn"):
         if shutil.which(tool) is None:
             pytest.skip(f"no {tool} here (Debian: default-jdk-headless, maven)")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trogdor"
-    target = cache / f"java-{hashlib.sha256(POM.read_bytes()).hexdigest()[:16]}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "java.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            partial = target.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            command = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"]
-            fetch = [*command, "-DincludeScope=runtime", f"-DoutputDirectory={partial}"]
-            subprocess.run(fetch, check=True, timeout=FETCH_S, stdin=subprocess.DEVNULL)
-            partial.rename(target)
-    return f"{target}/*"
+    return class_path("trogdor-4.1.0")
 
 
 def free_port() -> int:
