@@ -2,6 +2,7 @@
 out. Each answer says what the node and the journal showed; the tests judge.
 """
 
+import asyncio
 import itertools
 import json
 import os
@@ -9,11 +10,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 from lab.specimens import SPECIMENS, sleeping
+from lab.whole_life import live
 from trogdor.claim import points
 from trogdor.claim.books import Books
 from trogdor.claim.heal import heal
@@ -70,17 +72,10 @@ def eyes(kind: str) -> Resource:
 
 def whole_way(state: Path, claims: Sequence[Claim], point: str) -> None:
     """Everything that can happen to claims, with the time to be killed by the thread that syncs."""
-    ledger = Ledger.open(state, NODE, KINDS)
-    ledger.admit(claims)
-    for each in claims:
-        ledger.fire([each.id])
-        if point == "agent:fired.synced":
+    with closing(Ledger.open(state, NODE, KINDS)) as ledger:
+        asyncio.run(live(ledger, claims, PATIENCE_S if point == "agent:fired.synced" else 0))
+        if point == "agent:undone.synced":
             time.sleep(PATIENCE_S)
-    for each in claims:
-        ledger.release([each.id], "end")
-    if point == "agent:undone.synced":
-        time.sleep(PATIENCE_S)
-    ledger.close()
 
 
 def left_behind(state: Path, claims: Sequence[Claim], warden_pid: int = -1) -> None:

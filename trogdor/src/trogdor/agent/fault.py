@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from trogdor.agent.work import Json, Work
 from trogdor.claim.ledger import Ledger
 from trogdor.claim.model import Fired, Term, Trouble, Undone
+from trogdor.claim.points import reached
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock, FiringThread
 from trogdor.platform.base import CannotInject, Fault, Plan, Scene
 from trogdor.probe.expect import Expectation
@@ -130,7 +131,9 @@ class InjectFault(Work):
         if not self._plan.expect:
             self._tell(verdict=unverified(self._plan.unverified or "nothing looks at this fault yet").verdict)
         else:
+            reached("agent:look.before")
             sight = await watch.seen(fired.at_ns)
+            reached("agent:seen")
             self._tell_sight(sight)
             if sight.verdict.startswith("not seen"):
                 return _with_troubles(sight.verdict, fired.troubles)
@@ -225,7 +228,9 @@ class InjectFault(Work):
             self._tell_sight(self._watches[0].looked_back(self._fired.at_ns, undone.at_ns))
         try:
             if self._plan.claims:
+                reached("agent:look.again")
                 sight = await self._watches[0].gone(undone.at_ns)
+                reached("agent:seen.gone")
                 self._tell(seen_end_ms=None if sight.at_ns is None else self._ms(sight.at_ns))
         finally:
             self._close_watches()

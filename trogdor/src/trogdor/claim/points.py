@@ -15,9 +15,9 @@ POINTS = tuple(
     for who, steps in {
         "agent": (
             "opened", "claims.before", "claims.written", "claims.synced", "prepare.before", "prepared",
-            "fired.before", "fired.written", "fire.applied", "fired.synced",
+            "fired.before", "fired.written", "fire.applied", "fired.synced", "look.before", "seen",
             "undo.before", "undo.applied", "undone.before", "undone.written", "undone.synced",
-            "discarded", "discarded.written",
+            "discarded", "discarded.written", "look.again", "seen.gone",
         ),
         "replay": _SETTLE,
         "warden": ("kill.before", "killed", *_SETTLE),

@@ -240,6 +240,17 @@ def test_a_signal_ends_it_by_name_with_a_worker_running(own_agent: Any, number: 
     assert not agent.socket.exists()
 
 
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGSEGV, "Segmentation fault"), (signal.SIGABRT, "Aborted")], ids=["SEGV", "ABRT"]
+)
+def test_a_crash_is_logged_by_name_with_every_threads_stack(own_agent: Any, number: signal.Signals, said: str) -> None:
+    own_agent.process.send_signal(number)
+    assert own_agent.process.wait(60) == -number
+    log = own_agent.log.read_text()
+    assert f"Fatal Python error: {said}" in log
+    assert "trogdor/instant.py" in log, "the firing thread's"
+
+
 def test_a_frozen_agent_refuses_faults_also_after_a_restart(own_agent: Any) -> None:
     agent = own_agent
     assert agent.send("PUT", "/agent/freeze", {}) == (200, {})
