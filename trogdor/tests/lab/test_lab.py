@@ -117,6 +117,12 @@ def test_what_a_program_writes_is_piped_or_logged(lab: Lab) -> None:
     assert node.log("none") == ""
 
 
+def test_a_program_inherits_its_streams_and_nothing_else(lab: Lab) -> None:
+    """So who reads what `trogdor lab up` writes sees its end, while the lab's daemons live on."""
+    seen = lab.nodes["n1"].exec(["sh", "-c", "ls /proc/$$/fd; true"])
+    assert seen.stdout.split() == ["0", "1", "2"]
+
+
 def test_orphans_are_reaped(lab: Lab) -> None:
     node = lab.nodes["n1"]
     node.exec(["sh", "-c", "for i in 1 2 3; do (sleep 0.01 &) ; done"], check=True)

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from trogdor.lab.node_init import MESSAGE_MAX
+from trogdor.lab.node_init import MESSAGE_MAX, receive
 
 _TIMEOUT_S = 30.0
 
@@ -29,7 +29,7 @@ def ask(path: str, op: str, descriptors: Sequence[int] = (), **request: Any) -> 
         try:
             connection.connect(path)
             socket.send_fds(connection, [message], descriptors)
-            text, received, _, _ = socket.recv_fds(connection, MESSAGE_MAX, 4, socket.MSG_CMSG_CLOEXEC)
+            text, received = receive(connection, 4)
         except (ConnectionError, FileNotFoundError) as error:
             raise NodeGone(f"no node answers at {path}: {error.strerror}") from None
     if not text:

@@ -33,6 +33,17 @@ _REQUEST_TIMEOUT_S = 2.0
 _PROCESSES_MAX = 2000
 
 
+def receive(connection: socket.socket, descriptors_max: int) -> tuple[bytes, list[int]]:
+    """One message and the descriptors beside it, which programs that are started do not inherit.
+
+    Python 3.11's socket.recv_fds drops the flag that would say so.
+    """
+    text, descriptors, _, _ = socket.recv_fds(connection, MESSAGE_MAX, descriptors_max)
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    return text, descriptors
+
+
 def set_up(plan: Plan, node: NodePlan) -> None:
     """Make the namespaces that the caller is in into the node. Raises OSError that names the step."""
     kernel.unshare(kernel.CLONE_NEWNS)
@@ -108,7 +119,7 @@ class NodeInit:
         with connection:
             try:
                 connection.settimeout(_REQUEST_TIMEOUT_S)
-                text, descriptors, _, _ = socket.recv_fds(connection, MESSAGE_MAX, 8, flags=socket.MSG_CMSG_CLOEXEC)
+                text, descriptors = receive(connection, 8)
                 if not text:
                     return
                 request: Request = json.loads(text)
