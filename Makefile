@@ -15,7 +15,7 @@ BIN := $(abspath $(VENV))/bin
 PYTEST := $(BIN)/python -m pytest -c trogdor/pyproject.toml -q $(if $(CI),--reruns 1 -raR)
 SHARE := @tools/share
 KILLS := 100
-PARTS := coordinator lag lab_nodes lab_partition lab_degraded page resolve schedule kill  # each within three minutes
+PARTS := coordinator lag lab_nodes lab_partition lab_degraded ssh page resolve schedule kill  # each within three minutes
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-kafka lint docs test test-unit test-lab test-java test-kibosh test-kafka test-examples \
