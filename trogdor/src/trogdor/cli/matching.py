@@ -45,7 +45,8 @@ def processes_of(
     """The fields of a spec that say which processes: ``nodeNames``, ``match``, ``maxProcesses``. Raises Failure."""
     given = {field: value for field, value in match.items() if value} or USUAL.get(resolve or "", {})
     if not given:
-        raise Failure(ExitCode.BAD_USAGE, "say which processes: --name, --pattern, --pid-file, --user or --java")
+        why = f"--resolve {resolve}: what runs there is known of {', '.join(USUAL)} only; " if resolve else ""
+        raise Failure(ExitCode.BAD_USAGE, f"{why}say which processes: --name, --pattern, --pid-file, --user or --java")
     fields: dict[str, Any] = {"nodeNames": "$nodes" if resolve else nodes, "match": given}
     return fields if most is None else {**fields, "maxProcesses": most}
 

@@ -218,7 +218,11 @@ class DegradedLinksFaultSpec(Spec, name="trogdor.fault.DegradedLinksFaultSpec"):
         for index, link in enumerate(self.links):
             for needed, end, does in ((link.is_queued, link.to, "delays"), (link.rate_kbit, link.from_, "limits")):
                 if needed and end not in agents:
-                    raise SpecError(f"links[{index}]: {end} has no agent, and it is the end that {does} packets")
+                    lacks = "has no agent" if end in topology.nodes else "is no node"
+                    raise SpecError(
+                        f"links[{index}]: {end} {lacks}, and it is the end that {does} packets; "
+                        f"one of these can: {', '.join(sorted(agents))}"
+                    )
                 if needed:
                     targets.add(end)
         return sorted(targets)

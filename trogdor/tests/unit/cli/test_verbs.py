@@ -77,6 +77,9 @@ def test_a_pause_of_whoever_has_a_role(run: Run) -> None:
         "class": "trogdor.fault.ProcessPauseFaultSpec", "nodeNames": "$nodes", "match": {"javaMain": "kafka.Kafka"},
     }  # fmt: skip
     assert printed(run, "pause", "leader", "--resolve", "etcd")["spec"]["match"] == {"name": "etcd"}
+    unknown = run("pause", "leader", "--resolve", "etc")
+    assert unknown.code == 2
+    assert "--resolve etc: what runs there is known of etcd, kafka, postgresql only; say which" in unknown.err
 
 
 def test_a_kill_and_who_starts_it_again(run: Run) -> None:

@@ -155,9 +155,10 @@ def test_a_link_that_contradicts_itself_is_refused(link: dict[str, Any], problem
         parse(slow(**link)).check(CLUSTER)
 
 
-def test_an_end_that_must_act_and_has_no_agent_is_named() -> None:
-    spec = parse({"class": "DegradedLinksFaultSpec", "links": [{"from": "client", "to": "n1", "rateKbit": 5}]})
-    with pytest.raises(SpecError, match="client has no agent"):
+@pytest.mark.parametrize(("end", "lacks"), [("client", "client has no agent"), ("n9", "n9 is no node")])
+def test_an_end_that_must_act_and_cannot_is_named_with_those_that_can(end: str, lacks: str) -> None:
+    spec = parse({"class": "DegradedLinksFaultSpec", "links": [{"from": end, "to": "n1", "rateKbit": 5}]})
+    with pytest.raises(SpecError, match=f"{lacks}, .* one of these can: n1, n2"):
         spec.target_nodes(CLUSTER)
 
 
