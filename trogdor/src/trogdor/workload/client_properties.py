@@ -196,11 +196,20 @@ DEFAULTS: dict[Kind, Properties] = {
         "delivery.timeout.ms": 120_000,
         "socket.nagle.disable": True,
     },
-    "consumer": {"isolation.level": "read_uncommitted", "check.crcs": True, "socket.nagle.disable": True},
+    "consumer": {
+        "isolation.level": "read_uncommitted",
+        "check.crcs": True,
+        "socket.nagle.disable": True,
+        "fetch.queue.backoff.ms": 20,
+    },
     "share": {"check.crcs": True, "socket.nagle.disable": True},
     "admin": {},
 }
-"""Where librdkafka's defaults differ from the Java clients' in what can be seen from outside."""
+"""Where librdkafka's defaults differ from the Java clients' in what can be seen from outside.
+
+``fetch.queue.backoff.ms``: once 100,000 messages are queued, librdkafka fetches none for so long, by default for a
+second, in less than which they are consumed.
+"""
 
 OURS = {"producer": "max.block.ms", "consumer": "max.poll.records", "share": "", "admin": ""}
 

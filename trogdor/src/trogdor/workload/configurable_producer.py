@@ -8,7 +8,7 @@ from trogdor.spec import generators as g
 from trogdor.spec.workload import ConfigurableProducerSpec
 from trogdor.workload.batching import Flushes
 from trogdor.workload.channel import Channel, run
-from trogdor.workload.clients import WorkloadError, conf_of, create_topics, producer, reason
+from trogdor.workload.clients import WorkloadError, conf_of, create_topics, reason
 from trogdor.workload.pacing import Pace, throughput
 from trogdor.workload.payloads import batches
 from trogdor.workload.producing import RUN, Sender, latency_fields
@@ -28,7 +28,7 @@ class ConfigurableProducer:
         self._flushes = Flushes(spec.flush_generator) if spec.flush_generator is not None else None
         base = {"bootstrap.servers": spec.bootstrap_servers}
         conf = conf_of("producer", channel, base, spec.common_client_conf, spec.producer_conf)
-        self._sender = Sender(producer(conf, channel), conf.max_block_ms, channel)
+        self._sender = Sender(conf, channel)
         windows = throughput(spec.throughput_generator or g.ConstantThroughput())
         self._pace = Pace(windows, self._sender.idle, channel.stop.is_set)
 

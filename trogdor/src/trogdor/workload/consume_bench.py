@@ -110,7 +110,7 @@ class Consuming:
             if processor is not None:
                 processor.process(messages)
             self._latencies.record(elapsed_ms, len(messages))
-            self._bytes += sum(map(len, messages)) + sum(len(key) for key in map(Message.key, messages) if key)
+            self._bytes += sum(map(len, messages)) + sum(map(len, filter(None, map(Message.key, messages))))
             left -= len(messages)
             owed = len(messages) if left > 0 else len(messages) - 1
             while owed > 0 and (taken := self._pace.take(owed)):

@@ -1,19 +1,18 @@
 """Keys and values: from a payload's description to its bytes, the same as upstream's for the same seed and position."""
 
 import base64
-import struct
 import time
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial, singledispatch
+from collections.abc import Callable
+from functools import partial, singledispatch
 from itertools import accumulate
 from typing import Any
 
 from trogdor.spec import generators as g
+from trogdor.workload.columns import Bytes, Column, Counting, column, repeated
 from trogdor.workload.java_random import JavaRandom
 
 MAX_PAYLOAD_BYTES = 1 << 26
 
-Bytes = bytes | None
 Generate = Callable[[int], Bytes]
 """``generate(position)``: the payload at a position. Stateful where upstream's is; call it from one thread."""
 
@@ -156,25 +155,29 @@ def _gaussian_random(payload: g.GaussianTimestampRandomPayload) -> Generate:
     return _gaussian(payload, JavaRandom.next_bytes)
 
 
-def batches(payload: g.Payload) -> Callable[[int, int], Sequence[Bytes]]:
-    """``batch(position, count)``: the payloads at ``count`` positions, as ``generator`` gives them one by one."""
+def batches(payload: g.Payload) -> Callable[[int, int], Column]:
+    """``batch(position, count)``: the payloads at ``count`` positions, as ``generator`` gives them one by one.
+
+    A batch is good until the next one is asked for.
+    """
     generate = generator(payload)
     if isinstance(payload, g.ConstantPayload | g.NullPayload):
-        whole = generate(0)
-        return lambda position, count: [whole] * count
+        return partial(_repeated_batch, generate(0))
     if isinstance(payload, g.SequentialPayload) and 0 < payload.size <= LONG_BYTES:
-        layout = f"{payload.size}s{LONG_BYTES - payload.size}x"
-        return partial(_sequential_batch, generate, payload.start_offset, layout)
-    return lambda position, count: [generate(at) for at in range(position, position + count)]
+        return partial(_sequential_batch, generate, payload.start_offset, Counting(payload.size))
+    return partial(_batch, generate)
 
 
-def _sequential_batch(generate: Generate, start: int, layout: str, position: int, count: int) -> Sequence[Bytes]:
+def _batch(generate: Generate, position: int, count: int) -> Column:
+    return column([generate(at) for at in range(position, position + count)])
+
+
+def _repeated_batch(whole: Bytes, position: int, count: int) -> Column:
+    return repeated(whole, count)
+
+
+def _sequential_batch(generate: Generate, start: int, counting: Counting, position: int, count: int) -> Column:
     first = position + start
-    if first < 0 or first + count >= 1 << 64:
-        return [generate(at) for at in range(position, position + count)]
-    return _cut(layout, count).unpack(struct.pack(f"<{count}Q", *range(first, first + count)))
-
-
-@lru_cache(maxsize=16)
-def _cut(layout: str, count: int) -> struct.Struct:
-    return struct.Struct(layout * count)
+    if first < 0 or first + count > 1 << 64:
+        return _batch(generate, position, count)
+    return counting.column(first, count)

@@ -1,7 +1,7 @@
 """ProduceBench: produces messages to topics at a rate, in transactions if asked, and measures acknowledgements."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -9,29 +9,16 @@ from confluent_kafka import KafkaException
 from trogdor.spec.workload import ProduceBenchSpec
 from trogdor.workload.batching import Action, Transactions, transactions
 from trogdor.workload.channel import Channel, run
-from trogdor.workload.clients import WorkloadError, conf_of, create_topics, producer, reason
+from trogdor.workload.clients import WorkloadError, conf_of, create_topics, reason
 from trogdor.workload.pacing import Pace, per_second
-from trogdor.workload.payloads import Bytes, batches
-from trogdor.workload.producing import RUN, UNASSIGNED, Sender, latency_fields
+from trogdor.workload.payloads import batches
+from trogdor.workload.producing import RUN, UNASSIGNED, Sender, in_turn, latency_fields
 from trogdor.workload.topics import active_partitions, materialize
 
 LEAST_PER_SEC = 10
 """What upstream's throttle makes of a rate of 0 or less: one message in each 100 ms."""
 
 FINAL_FLUSH_S = 600
-TRANSACTION_TIMEOUT_S = 60
-
-
-Part = tuple[str, int, Sequence[Bytes], Sequence[Bytes]]
-
-
-def round_robin(
-    active: Sequence[tuple[str, int]], position: int, keys: Sequence[Bytes], values: Sequence[Bytes]
-) -> Iterator[Part]:
-    """A run from ``position`` on, to all active partitions in turn, as (topic, partition, keys, values)."""
-    cycle, first = len(active), position % len(active)
-    for at in range(min(cycle, len(keys))):
-        yield *active[(first + at) % cycle], keys[at::cycle], values[at::cycle]
 
 
 class ProduceBench:
@@ -47,7 +34,7 @@ class ProduceBench:
             self._transactions = transactions(spec.transaction_generator)
             base["transactional.id"] = f"produce-bench-transaction-id-{uuid.uuid4()}"
         conf = conf_of("producer", channel, base, spec.common_client_conf, spec.producer_conf)
-        self._sender = Sender(producer(conf, channel), conf.max_block_ms, channel)
+        self._sender = Sender(conf, channel)
         idle = self._sender.idle if spec.skip_flush else self._sender.flush_then_idle
         rate = spec.target_messages_per_sec if spec.target_messages_per_sec > 0 else LEAST_PER_SEC
         self._pace = Pace(per_second(rate), idle, channel.stop.is_set)
@@ -65,7 +52,7 @@ class ProduceBench:
         """Sends every message, or as many as go before the workload is stopped, and waits for acknowledgements."""
         try:
             if self._transactions is not None:
-                self._sender.producer.init_transactions(TRANSACTION_TIMEOUT_S)
+                self._sender.init_transactions()
             self._send(active)
         except KafkaException as failure:
             raise WorkloadError(reason(failure)) from None
@@ -80,8 +67,9 @@ class ProduceBench:
             count = self._pace.take(min(RUN, room, self._spec.max_messages - position))
             if count == 0:
                 break
-            for part in round_robin(active, position, self._keys(position, count), self._values(position, count)):
-                self._sender.send(*part)
+            keys, values = self._keys(position, count), self._values(position, count)
+            for topic, partition, part in in_turn(active, position, count):
+                self._sender.send(topic, partition, keys[part], values[part])
             if self._transactions is not None:
                 self._transactions.sent(count)
             position += count
@@ -91,10 +79,9 @@ class ProduceBench:
     def _take_action(self, wanted: Transactions) -> bool:
         action = wanted.next_action()
         if action is Action.BEGIN:
-            self._sender.producer.begin_transaction()
+            self._sender.begin_transaction()
         elif action is Action.COMMIT:
-            self._sender.producer.commit_transaction(TRANSACTION_TIMEOUT_S)
-            self._committed += 1
+            self._committed += self._sender.commit_transaction()
         return action is not Action.SEND
 
 

@@ -5,21 +5,23 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from trogdor.spec.generators import SequentialPayload
 from trogdor.spec.workload import RoundTripWorkloadSpec
 from trogdor.workload.channel import Channel, run
 from trogdor.workload.client_properties import ClientConf
 from trogdor.workload.clients import WorkloadError, conf_of, consumer, create_topics, made, reason
+from trogdor.workload.librdkafka import Producer
 from trogdor.workload.pacing import Pace, per_second
-from trogdor.workload.payloads import Bytes, batches
+from trogdor.workload.payloads import batches
+from trogdor.workload.producing import RUN, in_turn
 from trogdor.workload.topics import active_partitions, materialize
 
 KEY_BYTES = 4
-RUN = 500
 POLL_S = 0.05
 LOG_INTERVAL_S = 5.0
 REQUEST_TIMEOUT_MS = "105000"
@@ -36,7 +38,7 @@ WINDOW = 1 << 20
 class Outstanding:
     """Which messages are still to come back: one byte each, for a window of them. Used from two threads.
 
-    A key holds the low 32 bits of its message's index; the window says which index that is.
+    A key holds the low 32 bits of its message's index, which are enough to tell those of one window apart.
     """
 
     def __init__(self) -> None:
@@ -54,8 +56,10 @@ class Outstanding:
     def send(self, count: int) -> None:
         """The next ``count`` messages are under way; ``count`` is at most ``room()``."""
         with self._lock:
-            for index in range(self.sent, self.sent + count):
-                self._flags[index % WINDOW] = 1
+            start = self.sent % WINDOW
+            end = min(start + count, WINDOW)
+            self._flags[start:end] = b"\1" * (end - start)
+            self._flags[: count - (end - start)] = b"\1" * (count - (end - start))
             self.sent += count
 
     def receive(self, keys: Sequence[int]) -> None:
@@ -79,10 +83,6 @@ class Outstanding:
             if found >= 0:
                 return
 
-    def index_of(self, key: int) -> int:
-        """The index of a message under way by its key."""
-        return self.first + (key - self.first) % (1 << 8 * KEY_BYTES)
-
 
 class RoundTrip:
     """One RoundTrip under way: this thread produces, another consumes."""
@@ -92,16 +92,15 @@ class RoundTrip:
         self._keys, self._values = batches(SequentialPayload(size=KEY_BYTES)), batches(spec.value_generator)
         self._outstanding = Outstanding()
         self._failed: deque[int] = deque()
-        self._messages: list[dict[str, Any]] = [{"callback": self._on_failure} for _ in range(RUN)]
         self._failure = ""
-        self._turn = 0
         task_id, base = channel.task_id, {"bootstrap.servers": spec.bootstrap_servers}
         base["request.timeout.ms"] = REQUEST_TIMEOUT_MS
         conf = conf_of(
             "producer", channel, {**base, "client.id": f"producer.{task_id}", "acks": "all"},
             spec.common_client_conf, spec.producer_conf,
         )  # fmt: skip
-        self._producer = made(Producer, {**conf.properties, ONLY_FAILURES: True}, channel)
+        told = {**conf.properties, ONLY_FAILURES: True}
+        self._producer = made(partial(Producer, on_delivery=self._on_failure), told, channel)
         self._conf = self._consumer_conf({**base, "client.id": f"consumer.{task_id}"})
         self._consumer: Any = None
         self._pace = Pace(per_second(spec.target_messages_per_sec), self._serve, channel.stop.is_set)
@@ -155,41 +154,27 @@ class RoundTrip:
         if most <= 0 or (count := self._pace.take(most)) == 0:
             return 0
         if self._failed:
-            self._hand_over_again([self._failed.popleft() for _ in range(count)])
+            for index in [self._failed.popleft() for _ in range(count)]:  # they are few
+                self._hand_over(index, 1)
         else:
             first = self._outstanding.sent
             self._outstanding.send(count)
-            self._hand_over(self._keys(first, count), self._values(first, count))
+            self._hand_over(first, count)
         self._producer.poll(0)
         return count
 
-    def _hand_over_again(self, indices: Sequence[int]) -> None:
-        """Messages that were not acknowledged, one by one: they are few."""
-        for index in indices:
-            self._hand_over(self._keys(index, 1), self._values(index, 1))
-
-    def _hand_over(self, keys: Sequence[Bytes], values: Sequence[Bytes]) -> None:
+    def _hand_over(self, first: int, count: int) -> None:
         """Messages go to the partitions in turn; what the producer refuses counts as failed."""
-        cycle = len(self._partitions)
-        for at in range(min(cycle, len(keys))):
-            topic, partition = self._partitions[(self._turn + at) % cycle]
-            part = list(zip(self._messages, keys[at::cycle], values[at::cycle], strict=False))
-            for message, key, value in part:
-                message["key"], message["value"] = key, value
-            messages = [message for message, _, _ in part]
-            if self._producer.produce_batch(topic, messages, partition) < len(messages):
-                refused = [message["key"] for message in messages if message.pop("_error", None) is not None]
-                self._failed.extend(map(self._index_of, refused))
+        keys, values = self._keys(first, count), self._values(first, count)
+        indices = array("Q", range(first, first + count))
+        for topic, partition, part in in_turn(self._partitions, first, count):
+            if refused := self._producer.produce(topic, partition, keys[part], values[part], indices[part]):
+                self._failed.extend(indices[part][at] for at in refused)
                 self._producer.poll(0.01)
-        self._turn += len(keys)
 
-    def _index_of(self, key: bytes) -> int:
-        return self._outstanding.index_of(int.from_bytes(key, "little"))
-
-    def _on_failure(self, error: KafkaError | None, message: Message) -> None:
-        key = message.key() or b""
-        self._channel.log(f"message {key!r} not acknowledged, sent again: {error}")
-        self._failed.append(self._index_of(key))
+    def _on_failure(self, index: int, count: int, code: int) -> None:
+        self._channel.log(f"message {index} not acknowledged, sent again: {KafkaError(code).str()}")
+        self._failed.append(index)
 
     def _serve(self, seconds: float) -> None:
         self._producer.poll(min(seconds, POLL_S))

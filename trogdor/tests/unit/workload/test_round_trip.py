@@ -3,8 +3,6 @@
 import io
 
 from confluent_kafka import Producer
-from hypothesis import given
-from hypothesis import strategies as st
 
 from trogdor.spec import parse
 from trogdor.workload.channel import Channel
@@ -38,14 +36,6 @@ def test_repeats_and_strangers_do_not_count() -> None:
     assert (outstanding.received, outstanding.first) == (2, 1)
     outstanding.receive([1])
     assert (outstanding.received, outstanding.first, outstanding.room()) == (3, 3, WINDOW)
-
-
-@given(st.integers(0, 2**40), st.integers(1, WINDOW))
-def test_a_key_says_which_message_it_is_however_many_there_were(first: int, after: int) -> None:
-    outstanding = Outstanding()
-    outstanding.first = first
-    index = first + after - 1
-    assert outstanding.index_of(index % (1 << 32)) == index
 
 
 def test_the_window_is_left_only_when_its_first_has_come_back() -> None:

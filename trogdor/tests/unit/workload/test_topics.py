@@ -3,8 +3,7 @@
 import pytest
 
 from trogdor.spec.generators import PartitionsSpec
-from trogdor.workload.produce_bench import round_robin
-from trogdor.workload.producing import GROUP, groups
+from trogdor.workload.producing import in_turn
 from trogdor.workload.topics import TopicError, active_partitions, expand, materialize, subscriptions
 
 
@@ -48,26 +47,13 @@ def test_a_subscription_that_is_no_topic_is_refused_in_upstreams_words(pattern: 
         subscriptions([pattern])
 
 
-@pytest.mark.parametrize("messages", [1, 16, 17, 63, 64, 65, 200, 2000])
-def test_every_message_of_a_run_belongs_to_one_group_that_ends_with_its_last(messages: int) -> None:
-    ends = groups(messages)
-    passed = 0
-    for at, count in ends:
-        passed += count
-        assert at == passed - 1
-    assert passed == messages
-    assert max(count for _, count in ends) <= GROUP
-
-
-def test_a_short_run_measures_each_message() -> None:
-    assert groups(3) == [(0, 1), (1, 1), (2, 1)]
-
-
 @pytest.mark.parametrize(("position", "count"), [(0, 10), (2, 10), (5, 1), (7, 3)])
 def test_messages_go_to_all_active_partitions_in_turn(position: int, count: int) -> None:
     active = [("a", 0), ("a", 1), ("b", 0)]
-    keys = [str(position + at).encode() for at in range(count)]
-    parts = list(round_robin(active, position, keys, keys))
-    went = {key: (topic, partition) for topic, partition, part, _ in parts for key in part if key is not None}
-    assert went == {key: active[int(key) % 3] for key in keys}
-    assert all(part == values for _, _, part, values in parts)
+    messages = range(position, position + count)
+    went = {
+        message: (topic, partition)
+        for topic, partition, part in in_turn(active, position, count)
+        for message in messages[part]
+    }
+    assert went == {message: active[message % 3] for message in messages}
