@@ -3,14 +3,38 @@
 import json
 import logging
 import sys
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
+
+from trogdor.wire.event import words_of
 
 LogFormat = Literal["text", "json"]
 SETTING = "trogdor.log.format"
 """Of a node in the configuration, where the command line does not say."""
 
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class TextLines(logging.Formatter):
+    """``time level logger: message``. A second is put into words once, however many records fall into it."""
+
+    def __init__(self) -> None:
+        super().__init__(TEXT)
+        self._second = -1
+        self._words = ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._words = second, time.strftime(self.default_time_format, self.converter(second))
+        return f"{self._words},{int(record.msecs):03d}"
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info or record.exc_text or record.stack_info:
+            return super().format(record)
+        return f"{self.formatTime(record)} {record.levelname} {record.name}: {record.getMessage()}"
 
 
 class JsonLines(logging.Formatter):
@@ -34,7 +58,15 @@ def set_up(wanted: str, level: int = logging.INFO) -> None:
     if wanted not in get_args(LogFormat):
         raise ValueError(f"log format {wanted!r}: text or json")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if wanted == "json" else logging.Formatter(TEXT))
+    handler.setFormatter(JsonLines() if wanted == "json" else TextLines())
     logging.basicConfig(handlers=[handler], level=level)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line of ours shows them
     for noisy in ("uvicorn.error", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def log_event(logger: logging.Logger, level: int, event: Mapping[str, Any]) -> None:
+    """A line that tells an event. Who calls is not looked for: no line shows it, and it takes longer than the line."""
+    if logger.isEnabledFor(level):
+        said = {"name": logger.name, "levelno": level, "levelname": logging.getLevelName(level)}
+        logger.handle(logging.makeLogRecord({**said, "msg": words_of(event), "event": event}))

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,11 @@ class Topology:
 
     def agents(self) -> list[str]:
         """The names of the nodes that have an agent, sorted."""
-        return sorted(name for name, node in self.nodes.items() if node.agent_port is not None)
+        return [*self._agents]
+
+    @cached_property
+    def _agents(self) -> tuple[str, ...]:
+        return tuple(sorted(name for name, node in self.nodes.items() if node.agent_port is not None))
 
     def agent_hostname(self, name: str) -> str:
         """Where the agent that serves a node is reached."""

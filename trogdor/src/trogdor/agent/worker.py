@@ -9,8 +9,8 @@ from typing import Any
 from trogdor.agent.work import Json, Work
 from trogdor.claim.model import CannotInject, Term
 from trogdor.instant import NS_PER_MS, Clock, FiringThread, Timer
+from trogdor.logs import log_event
 from trogdor.spec import Spec, SpecError
-from trogdor.wire.event import words_of
 from trogdor.wire.messages import WorkerPhase, worker_state
 
 log = logging.getLogger(__name__)
@@ -234,7 +234,7 @@ def _log(worker: Worker, state: str) -> None:
         event["status"] = status
     if worker.error:
         event["error"] = worker.error
-    log.log(logging.WARNING if worker.error else logging.INFO, "%s", words_of(event), extra={"event": event})
+    log_event(log, logging.WARNING if worker.error else logging.INFO, event)
 
 
 async def _first(future: "asyncio.Future[Any]", stop: asyncio.Event) -> bool:

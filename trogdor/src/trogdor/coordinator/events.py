@@ -10,7 +10,7 @@ from trogdor.coordinator.state import dump
 from trogdor.coordinator.store import EVENTS, Store
 from trogdor.http.sse import Event, Feed
 from trogdor.instant import Clock
-from trogdor.wire.event import words_of
+from trogdor.logs import log_event
 
 if TYPE_CHECKING:
     from trogdor.coordinator.webhooks import Sender
@@ -63,7 +63,7 @@ class Events:
         self._store.put(EVENTS, (seq, dump(event)))
         if seq % PRUNE_EVERY == 0:
             self._store.prune_events(seq - KEPT)
-        log.log(logging.DEBUG if kind == "sample" else logging.INFO, "%s", words_of(event), extra={"event": event})
+        log_event(log, logging.DEBUG if kind == "sample" else logging.INFO, event)
         for sender in self.senders:
             sender.put(event)
         for feed in self._feeds:

@@ -116,8 +116,9 @@ class Tasks(Reports):
         if task.spec.is_composite:
             self._make_composite(task)
             return
+        is_near = self._is_near(task)
         for name in names:
-            self._add_worker(task, name)
+            self._add_worker(task, name, is_near)
 
     def _make_composite(self, task: Task) -> None:
         task.children = []
@@ -139,9 +140,9 @@ class Tasks(Reports):
         self.events.emit("task", taskId=task.id, state=task.state, error=task.error or None)
         self.store.flush_then(lambda: self.launch(task))
 
-    def _add_worker(self, task: Task, node: str) -> None:
+    def _add_worker(self, task: Task, node: str, is_near: bool) -> None:
         worker = Worker(self.identity.next_worker(), task, node)
-        if self._is_near(task) and self._can_be_told(worker):
+        if is_near and self._can_be_told(worker):
             worker.phase = Phase.SHIPPED
         task.workers[node] = worker
         self._register(worker)

@@ -58,6 +58,8 @@ class Document(BaseModel):
 
 
 def _to_json(value: Any) -> Any:
+    if isinstance(value, str | int | float):  # most are; what follows asks more of the interpreter
+        return value
     if isinstance(value, Document):
         return value.to_json()
     if isinstance(value, dict):
