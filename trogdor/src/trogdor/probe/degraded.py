@@ -2,12 +2,12 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from trogdor.instant import Clock
 from trogdor.probe.beacons import Beacons, Mode, Stream
-from trogdor.probe.network import AFTER_NS, GONE_NS, ask_until_they_come, wait_until
+from trogdor.probe.network import AFTER_NS, GONE_NS, MAX_PEERS, Peers, ask_until_they_come, wait_until
 from trogdor.probe.sight import Sight, summed_up, unverified
 
 
@@ -17,6 +17,52 @@ def mode_of(protocol: str) -> Mode:
     return modes.get(protocol, "udp")
 
 
+class Expected(Protocol):
+    """A link of which something is expected."""
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def target(self) -> str: ...
+
+
+AnyExpected = TypeVar("AnyExpected", bound=Expected)
+AnyLink = TypeVar("AnyLink")
+
+
+class Blind(Exception):
+    """Why a link is not watched."""
+
+
+def watched(
+    links: Iterable[AnyExpected],
+    node: str,
+    peers: Peers,
+    watch: Callable[[AnyExpected, str, int], AnyLink],
+    *,
+    leaving: bool = False,
+) -> tuple[list[AnyLink], list[str]]:
+    """At most three of the links that arrive at ``node``, or leave it, at whose other end there is an agent of ours.
+
+    ``watch(link, address, port)`` watches one; the two are of that agent's probe. It may raise Blind. Answers what it
+    made of each, and why there are links that are not watched.
+    """
+    found: list[AnyLink] = []
+    blind: dict[str, None] = {}
+    for link in links:
+        near, far = (link.source, link.target) if leaving else (link.target, link.source)
+        addresses, port = peers.get(far, ((), 0))
+        try:
+            if near != node or not addresses or not port:
+                raise Blind(f"{far} has no agent of ours to {'tell what arrives' if leaving else 'send beacons'}")
+            if len(found) < MAX_PEERS:
+                found.append(watch(link, addresses[0], port))
+        except Blind as why:
+            blind[f"{link.source} → {link.target}: {why}"] = None
+    return found, list(blind)
+
+
 class Watched(Protocol):
     """One link, and the beacons that come over it."""
 
@@ -24,7 +70,6 @@ class Watched(Protocol):
     def stream(self) -> Stream: ...
 
 
-AnyLink = TypeVar("AnyLink")
 Link = TypeVar("Link", bound=Watched)
 
 

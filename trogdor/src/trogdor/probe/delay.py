@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock
 from trogdor.probe.beacons import ASK_S, MOST_PATIENCE_S, PATIENCE_S, Arrival, Beacons, Mode, Stream
-from trogdor.probe.degraded import DegradedWatch, mode_of
+from trogdor.probe.degraded import Blind, DegradedWatch, mode_of, watched
 from trogdor.probe.expect import LinkSlow
-from trogdor.probe.network import AFTER_NS, LATEST_NS, MAX_PEERS, Peers, dense_around
+from trogdor.probe.network import AFTER_NS, LATEST_NS, Peers, dense_around
 from trogdor.probe.sight import SEEN, Sight, not_seen, summed_up, unverified
 
 ENOUGH = 5
@@ -152,21 +152,18 @@ class DelayWatch(DegradedWatch[_Slow]):
 def watch_delays(
     slow: Iterable[LinkSlow], node: str, peers: Peers, *, beacons: Beacons, clock: Clock, term_ns: tuple[int, int]
 ) -> DelayWatch:
-    """Watches at most three of the slow links that arrive at ``node`` from nodes that have an agent of ours."""
-    links: list[_Slow] = []
-    blind: dict[str, None] = {}
-    for link in slow:
-        addresses, port = peers.get(link.source, ((), 0))
+    """Watches slow links that arrive at ``node``."""
+
+    def watch(link: LinkSlow, address: str, port: int) -> _Slow:
         mode = mode_of(link.protocol)
         patience_s = PATIENCE_S + (PASSES[mode] - 1) * _longest_ms(link) / 1000
-        if link.target != node or not addresses or not port:
-            blind[f"{link.source} → {link.target}: {link.source} has no agent of ours to send beacons"] = None
-        elif mode == "tcp" and patience_s > MOST_PATIENCE_S:
-            blind[f"{link.source} → {link.target}: a connection takes too long to be waited for"] = None
-        elif len(links) < MAX_PEERS:
-            dense, end_ns = dense_around(term_ns), term_ns[1] + 2 * AFTER_NS
-            links.append(_Slow(link, beacons.want(addresses[0], port, mode, dense, end_ns, patience_s=patience_s)))
-    return DelayWatch(beacons, clock, term_ns, links, [] if links else list(blind))
+        if mode == "tcp" and patience_s > MOST_PATIENCE_S:
+            raise Blind("a connection takes too long to be waited for")
+        dense, end_ns = dense_around(term_ns), term_ns[1] + 2 * AFTER_NS
+        return _Slow(link, beacons.want(address, port, mode, dense, end_ns, patience_s=patience_s))
+
+    links, blind = watched(slow, node, peers, watch)
+    return DelayWatch(beacons, clock, term_ns, links, [] if links else blind)
 
 
 def _longest_ms(link: LinkSlow) -> float:

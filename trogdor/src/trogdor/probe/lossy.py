@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 
 from trogdor.instant import Clock
 from trogdor.probe.beacons import PATIENCE_S, Arrival, Beacons, Mode, Stream
-from trogdor.probe.degraded import mode_of
+from trogdor.probe.degraded import Blind, mode_of, watched
 from trogdor.probe.expect import LinkLossy
-from trogdor.probe.network import AFTER_NS, MAX_PEERS, Peers
+from trogdor.probe.network import AFTER_NS, Peers
 from trogdor.probe.odds import Counted, OddsWatch, dense_until_told, least
 
 SETTLED_MS: dict[Mode, float] = {"udp": 300, "icmp": 300, "tcp": 1700}
@@ -59,21 +59,17 @@ class _Lossy(Counted):
 def watch_losses(
     lossy: Iterable[LinkLossy], node: str, peers: Peers, *, beacons: Beacons, clock: Clock, term_ns: tuple[int, int]
 ) -> OddsWatch:
-    """Watches at most three of the lossy links that arrive at ``node`` from nodes that have an agent of ours."""
-    links: list[_Lossy] = []
-    blind: dict[str, None] = {}
-    for link in lossy:
-        rarest = min(chance for chance in (link.lost, link.twice) if chance)
+    """Watches lossy links that arrive at ``node``."""
+
+    def watch(link: LinkLossy, address: str, port: int) -> _Lossy:
         mode = mode_of(link.protocol)
-        addresses, port = peers.get(link.source, ((), 0))
+        rarest = min(chance for chance in (link.lost, link.twice) if chance)
         if rarest < least(mode):
-            blind[f"{link.source} → {link.target}: rarer than {least(mode):.0%}, too few beacons come to tell"] = None
-        elif link.target != node or not addresses or not port:
-            blind[f"{link.source} → {link.target}: {link.source} has no agent of ours to send beacons"] = None
-        elif mode == "tcp" and link.held_ms > MOST_HELD_MS:
-            blind[f"{link.source} → {link.target}: a connection takes as long as a lost one that is made again"] = None
-        elif len(links) < MAX_PEERS:
-            dense, end_ns = dense_until_told(term_ns, rarest, mode), term_ns[1] + 2 * AFTER_NS
-            patience_s = PATIENCE_S + 2 * link.held_ms / 1000
-            links.append(_Lossy(link, beacons.want(addresses[0], port, mode, dense, end_ns, patience_s=patience_s)))
-    return OddsWatch(beacons, clock, term_ns, links, list(blind))
+            raise Blind(f"rarer than {least(mode):.0%}, too few beacons come to tell")
+        if mode == "tcp" and link.held_ms > MOST_HELD_MS:
+            raise Blind("a connection takes as long as a lost one that is made again")
+        dense, end_ns = dense_until_told(term_ns, rarest, mode), term_ns[1] + 2 * AFTER_NS
+        patience_s = PATIENCE_S + 2 * link.held_ms / 1000
+        return _Lossy(link, beacons.want(address, port, mode, dense, end_ns, patience_s=patience_s))
+
+    return OddsWatch(beacons, clock, term_ns, *watched(lossy, node, peers, watch))

@@ -10,9 +10,9 @@ from contextlib import suppress
 
 from trogdor.instant import NS_PER_MS, NS_PER_S, Clock
 from trogdor.probe.beacons import ASK_S, CAR_BYTES, Beacons, Train
-from trogdor.probe.degraded import LinksWatch
+from trogdor.probe.degraded import LinksWatch, watched
 from trogdor.probe.expect import LinkNarrow
-from trogdor.probe.network import BEFORE_NS, GONE_NS, LATEST_NS, MAX_PEERS, Peers, wait_until
+from trogdor.probe.network import BEFORE_NS, GONE_NS, LATEST_NS, Peers, wait_until
 from trogdor.probe.sight import SEEN, Sight, not_seen, unverified
 
 LEAST_KBIT, MOST_KBIT = 250, 10_000
@@ -148,13 +148,6 @@ class RateWatch(LinksWatch[_Narrow]):
 def watch_rates(
     narrow: Iterable[LinkNarrow], node: str, peers: Peers, *, beacons: Beacons, clock: Clock, term_ns: tuple[int, int]
 ) -> RateWatch:
-    """Watches at most three of the limited links that leave ``node`` for nodes that have an agent of ours."""
-    links: list[_Narrow] = []
-    blind: dict[str, None] = {}
-    for link in narrow:
-        addresses, port = peers.get(link.target, ((), 0))
-        if link.source != node or not addresses or not port:
-            blind[f"{link.source} → {link.target}: {link.target} has no agent of ours to tell what arrives"] = None
-        elif len(links) < MAX_PEERS:
-            links.append(_Narrow(link, addresses[0], port))
-    return RateWatch(beacons, clock, term_ns, links, [] if links else list(blind))
+    """Watches limited links that leave ``node``."""
+    links, blind = watched(narrow, node, peers, _Narrow, leaving=True)
+    return RateWatch(beacons, clock, term_ns, links, [] if links else blind)

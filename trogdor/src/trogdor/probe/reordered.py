@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from trogdor.instant import NS_PER_MS, Clock
 from trogdor.probe.beacons import Arrival, Beacons, Stream
+from trogdor.probe.degraded import watched
 from trogdor.probe.expect import LinkReordered
-from trogdor.probe.network import AFTER_NS, MAX_PEERS, Peers
+from trogdor.probe.network import AFTER_NS, Peers
 from trogdor.probe.odds import Counted, OddsWatch, dense_until_told, least
 
 CLOSE = 0.8
@@ -81,14 +82,10 @@ def watch_order(
     clock: Clock,
     term_ns: tuple[int, int],
 ) -> OddsWatch:
-    """Watches at most three of the links that arrive at ``node`` from nodes that have an agent of ours."""
-    links: list[_Reordered] = []
-    blind: dict[str, None] = {}
-    for link in reordered:
-        addresses, port = peers.get(link.source, ((), 0))
-        if link.target != node or not addresses or not port:
-            blind[f"{link.source} → {link.target}: {link.source} has no agent of ours to send beacons"] = None
-        elif len(links) < MAX_PEERS:
-            dense = dense_until_told(term_ns, _chance(link), "udp")
-            links.append(_Reordered(link, beacons.want(addresses[0], port, "udp", dense, term_ns[1] + 2 * AFTER_NS)))
-    return OddsWatch(beacons, clock, term_ns, links, list(blind))
+    """Watches links that arrive at ``node`` and on which packets overtake."""
+
+    def watch(link: LinkReordered, address: str, port: int) -> _Reordered:
+        dense = dense_until_told(term_ns, _chance(link), "udp")
+        return _Reordered(link, beacons.want(address, port, "udp", dense, term_ns[1] + 2 * AFTER_NS))
+
+    return OddsWatch(beacons, clock, term_ns, *watched(reordered, node, peers, watch))
