@@ -1,21 +1,26 @@
 """The pytest plugin, in pytest runs of its own: the ways for a test to end that it tells apart, and what it keeps."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
+from lab.waiting import python_path
 from trogdor.lab import Lab
 
 pytest_plugins = ["pytester"]
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("pytest_plugin")]
 
 INSTALLED = any(point.value == "trogdor.testing.plugin" for point in entry_points(group="pytest11"))
+THERE = {**os.environ, "PYTHONPATH": python_path(), "SHELL": "/bin/sh"}
 PLUGIN = () if INSTALLED else ("-p", "trogdor.testing.plugin")
 
-ENDINGS = """
+ENDINGS = r"""
 import pytest
 from trogdor.testing import CheckFailed, DidNotRecover, FaultDidNotTake, recovers
 
@@ -61,6 +66,28 @@ def test_a_schedule_runs_to_its_end_and_its_check_can_fail(lab, fault):
     assert {task["state"] for task in lab.client.tasks().values()} == {"DONE"}
 
 @pytest.mark.lab(nodes=2)
+def test_a_fault_without_with(lab, fault):
+    fault.partition("n1", "n2")
+
+@pytest.mark.lab(nodes=2)
+def test_what_is_no_fault_is_refused(lab, fault):
+    with pytest.raises(FaultDidNotTake, match="spec.class: no spec of class ''"):
+        with fault.run({"partitions": [["n1"], ["n2"]]}):
+            pytest.fail("entered")
+    with pytest.raises(TypeError, match="what the kibosh fixture returns, not '/mnt/data'"):
+        fault.disk("/mnt/data", "read")
+    with pytest.raises(AttributeError, match=r"mark.lab\(recipe='etcd'\) starts one"):
+        lab.etcd.leader()
+
+@pytest.mark.lab(node=2)
+def test_asks_for_what_a_lab_does_not_have(lab):
+    pytest.fail("has it")
+
+@pytest.mark.lab(nodes=2, recipe="etdc")
+def test_asks_for_a_recipe_that_there_is_not(lab):
+    pytest.fail("has it")
+
+@pytest.mark.lab(nodes=2)
 def test_leaves_a_fault_behind(lab):
     lab.client.create_task("left", {"class": "NoOpTaskSpec", "startMs": 0, "durationMs": 600_000})
 
@@ -95,8 +122,12 @@ def test_a_disk_fails_and_heals(trogdor_lab, trogdor_fault, trogdor_kibosh):
     assert node.exec(["cat", f"{disk}/file"], check=True).stdout == "text\\n"
 
 @pytest.mark.lab(nodes=1)
-def test_the_disk_went_with_its_test(lab):
+def test_the_disk_went_with_its_test_and_is_never_the_machines(lab, kibosh):
     assert lab.nodes["n1"].exec(["mountpoint", "-q", "/mnt/data"]).returncode
+    with pytest.raises(ValueError, match="/usr/data is not in a directory of n1's own"):
+        kibosh("n1", "/usr/data")
+    with pytest.raises(ValueError, match="no node 'n9'; there are n1"):
+        kibosh("n9", "/mnt/data")
 """
 
 NO_LAB = """
@@ -114,7 +145,7 @@ def test_each_ending_is_told_apart_and_a_failure_keeps_what_explains_it(pytester
     pytester.makepyfile(ENDINGS)
     pytester.makeini("[pytest]\nasyncio_mode = auto")
     run = pytester.runpytest_subprocess(*PLUGIN, "--trogdor-artifacts", "kept", "--junitxml=junit.xml", timeout=300)
-    run.assert_outcomes(passed=7, failed=1)
+    run.assert_outcomes(passed=9, failed=1, errors=2)
     drawn = '<property name="trogdor_schedule" value="seed 17, format version 1"'
     assert (pytester.path / "junit.xml").read_text().count(drawn) == 2
     run.stdout.fnmatch_lines_random(
@@ -122,6 +153,9 @@ def test_each_ending_is_told_apart_and_a_failure_keeps_what_explains_it(pytester
             "*RuntimeError: the system lost a write",
             "*NetworkPartitionFaultSpec on n1 n2: seen at 0.000 s*healed at*",
             "*the lab is replaced: task left*",
+            "*NetworkPartitionFaultSpec on no node: made and never entered*",
+            "*@pytest.mark.lab(nodes=3, recipe=None): got an unexpected keyword argument 'node'",
+            "*there is no recipe 'etdc'; there are etcd, kafka",
         ]
     )
     (kept,) = (pytester.path / "kept").iterdir()
@@ -144,22 +178,25 @@ def test_where_there_can_be_no_lab_tests_are_skipped_or_fail_if_it_is_required(p
 def test_under_xdist_the_lab_of_a_failed_test_stays_and_can_be_entered(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TWO)
     run = pytester.runpytest_subprocess(*PLUGIN, "-n", "2", "--trogdor-keep", timeout=300)
-    (name,) = re.findall(r"the lab is up: trogdor lab shell n1 --name (\S+)", run.stdout.str())
-    with Lab.attach(name) as left:
-        assert left.nodes["n1"].exec(["hostname"], check=True).stdout == "n1\n"
+    (line,) = re.findall(r"the lab is up: trogdor (.*)", run.stdout.str())
+    with Lab.attach(line.rpartition(" ")[2]) as left:
+        pasted = [sys.executable, "-m", "trogdor", *line.split()]
+        entered = subprocess.run(pasted, input="hostname", env=THERE, capture_output=True, text=True, timeout=60)
+        assert (entered.returncode, entered.stdout) == (0, "n1\n"), entered.stderr
         assert left.client().nodes().keys() == {"n1", "n2"}
     run.assert_outcomes(passed=1, failed=1)
 
 
 def test_the_same_tests_run_on_the_users_own_cluster_if_it_is_clean(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TWO)
-    with Lab(nodes=2) as own, own.client() as client:
+    with Lab(nodes=2, share=[pytester.path]) as own, own.client() as client:
         own.start_daemons()
-        target = f"--trogdor=unix:{own.runtime / 'coordinator.sock'}"
-        pytester.runpytest_subprocess(*PLUGIN, target, timeout=300).assert_outcomes(passed=1, failed=1)
+        command = [sys.executable, "-m", "pytest", *PLUGIN, "--trogdor=localhost:8889", "-p", "no:cacheprovider"]
+        ran = own.coordinator.exec(command, cwd=pytester.path, env=THERE, timeout=300)
+        assert "1 failed, 1 passed" in ran.stdout, ran.stdout + ran.stderr
         assert [task["state"] for task in client.tasks().values()] == ["DONE"]
         client.create_task("theirs", {"class": "NoOpTaskSpec", "startMs": 0, "durationMs": 600_000})
-        unclean = pytester.runpytest_subprocess(*PLUGIN, target, timeout=300)
+        unclean = pytester.runpytest_subprocess(*PLUGIN, f"--trogdor={own.target}", timeout=300)
         unclean.assert_outcomes(errors=2)
         unclean.stdout.fnmatch_lines(["*is not clean, end these first (`trogdor heal`): task theirs*"])
         assert client.task("theirs")["state"] == "RUNNING"

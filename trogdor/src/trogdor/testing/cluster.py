@@ -10,6 +10,9 @@ from trogdor.client import Client
 from trogdor.lab import Lab
 from trogdor.testing.faults import names_of
 
+RECIPES = ("etcd", "kafka")
+"""Clusters of ``trogdor.lab.recipes`` that need no more than a lab."""
+
 
 class Cluster:
     """Nodes with agents, and a coordinator; for a lab also its recipe, as an attribute of its name (``lab.etcd``)."""
@@ -25,8 +28,10 @@ class Cluster:
         if name in recipes:
             return recipes[name]
         lab = self.__dict__.get("lab")
+        if name in RECIPES:
+            raise AttributeError(f"this cluster has no {name}: @pytest.mark.lab(recipe={name!r}) starts one in a lab")
         if lab is None or name.startswith("_"):
-            raise AttributeError(f"this cluster has no {name!r}: @pytest.mark.lab(recipe={name!r}) would start one")
+            raise AttributeError(f"this cluster has no {name!r}")
         return getattr(lab, name)
 
     @property
@@ -44,7 +49,9 @@ class OwnLab:
     """A lab with its daemons and a recipe, for the tests of one session that ask for the same."""
 
     def __init__(self, nodes: int, recipe: str | None, outlives: bool = False) -> None:
-        """``outlives``: the lab does not end with this process, but when it is told to."""
+        """``outlives``: the lab does not end with this process, but when it is told to. Raises ValueError."""
+        if recipe is not None and recipe not in RECIPES:
+            raise ValueError(f"there is no recipe {recipe!r}; there are {', '.join(RECIPES)}")
         self.nodes, self.recipe, self.outlives = nodes, recipe, outlives
         self._stack = ExitStack()
 

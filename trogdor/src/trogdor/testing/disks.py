@@ -32,8 +32,10 @@ class Disk:
 def mounted(node: Node, path: str) -> Iterator[Disk]:
     """Serves a directory of the node's at ``path``, below /mnt, while the block runs; its files are kept beside it.
 
-    Raises LabError that says what is missing, or with Kibosh's log.
+    Raises ValueError if ``path`` is not in a directory of the node's own; LabError that says what is missing, or with
+    Kibosh's log.
     """
+    node.path(path)
     found = importlib.util.find_spec("kibosh")
     if found is None or found.origin is None:
         raise LabError("there is no Kibosh in this Python: pip install kibosh, or in a checkout make -C kibosh build")

@@ -44,7 +44,7 @@ class Faults:
         document = spec.to_json() if isinstance(spec, Spec) else dict(spec)
         if not document.get("durationMs"):
             document.pop("durationMs", None)
-        word = str(document["class"]).rpartition(".")[2].removesuffix("Spec").removesuffix("Fault")
+        word = str(document.get("class", "fault")).rpartition(".")[2].removesuffix("Spec").removesuffix("Fault")
         injection = Injection(
             self._client, document, name=f"test-{word.lower()}", unverified=unverified, on_change=self._story.changed
         )
@@ -100,6 +100,8 @@ class Faults:
     ) -> Injection:
         """Operations on a disk of the ``kibosh`` fixture fail: ``fault.disk(disk, "fsync", prefix="/wal")``; further
         fields as in FilesFailFaultSpec. A call that needs a name (rename) is not probed: ``unverified=True``."""
+        if not isinstance(disk, Disk):
+            raise TypeError(f"fault.disk takes what the kibosh fixture returns, not {disk!r}")
         where = {"nodeNames": [disk.node], "mountPath": disk.path}
         spec = {"class": "trogdor.fault.FilesFailFaultSpec", **where, "operations": list(operations), "error": error}
         return self.run({**spec, **files}, unverified=unverified)

@@ -62,10 +62,15 @@ class Injection:
         self.error = ""
         self.seen: Sighting | None = None
         self.healed: Sighting | None = None
+        self.entered = False
         self._client = client
         self._unverified = unverified
         self._on_change = on_change
         self._lease: Lease | None = None
+
+    def __str__(self) -> str:
+        name = str(self.spec.get("class", "fault")).rpartition(".")[2]
+        return f"{name} on {' '.join(self.nodes) or 'no node'}"
 
     def __enter__(self) -> Self:
         self.start()
@@ -95,6 +100,7 @@ class Injection:
 
     def start(self) -> None:
         """Creates the task and waits until the fault is seen. Raises FaultDidNotTake, also when it was refused."""
+        self.entered = True
         self._lease = self._client.lease()
         self._lease.__enter__()
         try:
@@ -179,5 +185,4 @@ class Injection:
             time.sleep(POLL_S)
 
     def _say(self, what: str, lines: list[str]) -> str:
-        name = str(self.spec["class"]).rpartition(".")[2]
-        return "\n  ".join([f"{name} on {' '.join(self.nodes) or 'no node'} {what} (task {self.task_id})", *lines])
+        return "\n  ".join([f"{self} {what} (task {self.task_id})", *lines])

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 
@@ -111,10 +111,17 @@ LABS = pytest.StashKey[Labs]()
 def lab(request: pytest.FixtureRequest) -> Cluster:
     """The cluster that the test's ``@pytest.mark.lab(nodes=…, recipe=…)`` asks for: three bare nodes without one."""
     marker = request.node.get_closest_marker("lab")
-    wanted: dict[str, Any] = dict(marker.kwargs) if marker else {}
-    cluster = request.config.stash[LABS].cluster(wanted.get("nodes", 3), wanted.get("recipe"))
+    try:
+        nodes, recipe = _wanted(*marker.args, **marker.kwargs) if marker else _wanted()
+        cluster = request.config.stash[LABS].cluster(nodes, recipe)
+    except (TypeError, ValueError) as error:
+        pytest.fail(f"@pytest.mark.lab(nodes=3, recipe=None): {str(error).removeprefix('_wanted() ')}")
     request.node.stash[CLUSTER] = cluster
     return cluster
+
+
+def _wanted(nodes: int = 3, recipe: str | None = None) -> tuple[int, str | None]:
+    return nodes, recipe
 
 
 @pytest.fixture
@@ -136,6 +143,11 @@ def fault(request: pytest.FixtureRequest, lab: Cluster) -> Iterator[Faults]:
         with ExitStack() as stopping:
             for injection in story.injections:
                 stopping.callback(injection.stop)
+        for injection in story.injections:
+            if not injection.entered:
+                warnings.warn(
+                    pytest.PytestWarning(f"{injection}: made and never entered, `with` does that"), stacklevel=2
+                )
 
 
 @pytest.fixture
@@ -148,6 +160,8 @@ def kibosh(request: pytest.FixtureRequest, lab: Cluster) -> Iterator[Callable[[s
 
         def mount(node: str, path: str) -> Disk:
             try:
+                if node not in nodes:
+                    raise ValueError(f"there is no node {node!r}; there are {', '.join(nodes)}")
                 return stack.enter_context(mounted(nodes[node], path))
             except LabError as error:
                 _cannot(request.config, f"no Kibosh here: {error}")
@@ -182,10 +196,9 @@ def pytest_runtest_makereport(
         for what, took_ms in story.recoveries:
             item.user_properties.append((f"recovered_ms: {what}", f"{took_ms:.1f}"))
         if report.failed:
-            report.sections.append(("trogdor: faults", "\n".join(story.timeline()) or "none took"))
-            cluster = item.stash.get(CLUSTER, None)
-            if cluster is not None:
-                report.sections.append(("trogdor: kept", "\n".join(_keep(item, cluster, story))))
+            report.sections.append(("trogdor: faults", "\n".join(story.timeline()) or "none"))
+            if kept := _keep(item, item.stash[CLUSTER], story):
+                report.sections.append(("trogdor: kept", "\n".join(kept)))
     return report
 
 

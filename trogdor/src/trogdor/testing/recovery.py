@@ -46,14 +46,13 @@ class Story:
 
 
 def _line(injection: Injection, zero: float) -> str:
-    name = str(injection.spec["class"]).rpartition(".")[2]
     times = [
         f"{word} at {(sighting.at_ms - zero) / 1000:.3f} s ({sighting.late_ms:.1f} ms late)"
         if sighting
         else f"not {word}"
         for word, sighting in (("seen", injection.seen), ("healed", injection.healed))
     ]
-    return f"{name} on {' '.join(injection.nodes)}: {', '.join(times)}"
+    return f"{injection}: {', '.join(times)}"
 
 
 current: ContextVar[Story | None] = ContextVar("trogdor_story", default=None)

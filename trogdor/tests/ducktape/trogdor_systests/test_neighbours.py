@@ -1,4 +1,4 @@
-"""All services of Kafka on one node, beside strangers: run by ducktape."""
+"""All our services on one node, beside strangers: run by ducktape."""
 
 from typing import Any
 
@@ -11,6 +11,8 @@ from trogdor.deploy import daemon
 from trogdor.ducktape.console import ConsoleConsumer, ConsoleProducer
 from trogdor.ducktape.jmx import JmxTool
 from trogdor.ducktape.kafka import KafkaService
+from trogdor.ducktape.kibosh import KiboshService
+from trogdor.ducktape.trogdor import TrogdorService
 from trogdor.ducktape.verifiable import VerifiableConsumer, VerifiableProducer
 from trogdor.ducktape.zookeeper import ZookeeperService
 
@@ -54,7 +56,7 @@ class NeighboursTest(Test):  # type: ignore[misc]
         found: bytes = self.account.ssh_output(f"sha256sum {' '.join(FILES)} {STRANGER}/Main.java")
         return found
 
-    @cluster(num_nodes=1)
+    @cluster(num_nodes=2)
     def test_services_on_one_node_touch_no_stranger(self) -> None:
         context, nodes = self.test_context, self.nodes
         zk = ZookeeperService(context, nodes=nodes)
@@ -67,11 +69,14 @@ class NeighboursTest(Test):  # type: ignore[misc]
         reader = ConsoleConsumer(context, 1, kafka, "kept", nodes=nodes)
         producer = VerifiableProducer(context, 1, kafka, "counted", 500, nodes=nodes)
         consumer = VerifiableConsumer(context, 1, kafka, "counted", "counting", nodes=nodes)
-        services = [zk, kafka, jmx, sender, reader, producer, consumer]
+        kibosh = KiboshService(context, nodes, "/mnt/kept", "/mnt/faulty")
+        trogdor = TrogdorService(context, client_services=[kafka])
+        java = [zk, kafka, jmx, sender, reader, producer, consumer]
+        services = [*java, kibosh, trogdor]
         for service in services[2:]:
             service.start()
         (node,) = nodes
-        assert all(self.stranger not in service.pids(node) for service in services)
+        assert all(self.stranger not in service.pids(node) for service in java)
         await_true(lambda: reader.messages_consumed[1] == messages, "every message is read")
         await_true(lambda: consumer.consumed == list(range(500)), "every number is read")
         assert (producer.acked, producer.not_acked) == (list(range(500)), [])
@@ -79,9 +84,11 @@ class NeighboursTest(Test):  # type: ignore[misc]
         await_true(lambda: jmx.maximum_jmx_value[UPTIME] > uptime, "a later sample")
         for service in (zk, kafka, jmx, reader, consumer):
             assert len(service.pids(node)) == 1, f"{service.name} runs, and is known by its JVM"
+        assert kibosh.kibosh_running(node)
         for service in reversed(services):
             service.stop()
-        assert not any(service.alive(node) for service in services)
+        assert not any(service.alive(node) for service in java)
+        assert not kibosh.kibosh_running(node)
         for service in services:
             service.clean()
         assert self.account.ssh(f"kill -0 {self.stranger}", allow_fail=True) == 0, "the stranger lives"
