@@ -38,6 +38,13 @@ STOP = {
     "class": f"{PACKAGE}.fault.ProcessStopFaultSpec", "startMs": 0, "durationMs": 10_000_000, "nodeNames": ["node0"],
     "javaProcessName": "kafka.Kafka",
 }  # fmt: skip
+PRODUCED = {
+    "totalSent": int, "averageLatencyMs": float, "p50LatencyMs": int, "p95LatencyMs": int, "p99LatencyMs": int,
+    "transactionsCommitted": int,
+}  # fmt: skip
+"""What the status of a ProduceBench is made of, Java's and ours; below the same of a RoundTrip."""
+
+WENT_ROUND = {"totalUniqueSent": int, "totalReceived": int}
 STOP_FILE = "/tmp/stop.json"
 """Upstream looks for the name in arguments too: it must not be among those of a client."""
 
@@ -86,6 +93,11 @@ def finished(task: dict[str, Any]) -> Any:
     return task["status"]
 
 
+def kinds(status: dict[str, Any]) -> dict[str, type]:
+    """The fields of a status, and the type of each."""
+    return {name: type(value) for name, value in status.items()}
+
+
 def test_javas_clients_create_workloads_and_faults_on_ours_and_read_their_status(
     one_broker: Lab, client: Client
 ) -> None:
@@ -122,14 +134,17 @@ def test_javas_clients_create_workloads_and_faults_on_ours_and_read_their_status
 
 def test_a_java_agent_runs_workloads_and_faults_of_our_coordinator(one_broker: Lab, client: Client) -> None:
     with agent(one_broker, "java"):
-        client.create_task("theirs", PRODUCE)
+        for task_id, spec in {"theirs": PRODUCE, "round": ROUND_TRIP}.items():
+            client.create_task(task_id, spec)
         status = finished(dict(client.wait_for_done("theirs", deadline_s=180)))
+        went_round = finished(dict(client.wait_for_done("round", deadline_s=180)))
         client.create_task("stop", STOP)
         until(lambda: broker_is_stopped(one_broker), "the broker is stopped")
         client.stop_task("stop")
         until(lambda: not broker_is_stopped(one_broker), "the broker goes on")
         stopped = client.wait_for_done("stop", deadline_s=180)
-    assert status["totalSent"] == 2000
+    assert (kinds(status), kinds(went_round)) == (PRODUCED, WENT_ROUND)
+    assert (status["totalSent"], went_round["totalReceived"]) == (2000, 200)
     assert "outlives its agent" in json.dumps(stopped["status"])
 
 
@@ -175,7 +190,8 @@ def test_our_agent_runs_workloads_and_faults_of_javas_coordinator_beside_ours(on
             stopped = until(done, "the fault is over")["java-stop"]
         finally:
             end(coordinator)
-    assert finished(tasks["java-produce"])["totalSent"] == 2000
+    assert kinds(finished(tasks["java-produce"])) == PRODUCED
+    assert tasks["java-produce"]["status"]["totalSent"] == 2000
     assert finished(tasks["java-round"]) == {"totalUniqueSent": 200, "totalReceived": 200}
     assert (stopped["cancelled"], stopped.get("error", "")) == (True, "")
     assert stopped["status"]["verdict"] == "seen"

@@ -39,6 +39,7 @@ class ConfigurableProducer:
     def send(self) -> None:
         """Sends until the workload is stopped. Raises WorkloadError."""
         position = 0
+        self._sender.connect()
         try:
             while count := self._pace.take(RUN if self._flushes is None else min(self._flushes.until_flush, RUN)):
                 keys, values = self._keys(position, count), self._values(position, count)

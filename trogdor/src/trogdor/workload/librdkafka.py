@@ -73,6 +73,8 @@ def _library() -> ctypes.CDLL:
         ("topic_new", Handle, Handle, text, Handle),
         ("topic_destroy", None, Handle),
         ("produce_batch", number, Handle, ctypes.c_int32, number, Handle, number),
+        ("metadata", number, Handle, number, Handle, Handle, number),
+        ("metadata_destroy", None, Handle),
         ("outq_len", number, Handle),
         ("flush", number, Handle, number),
         ("queue_get_main", Handle, Handle),
@@ -154,6 +156,17 @@ class Producer:
     def _reserve(self, count: int) -> None:
         self._messages = (Message * count)()
         self._words = memoryview(self._messages).cast("B").cast("Q")
+
+    def connect(self, seconds: float) -> None:
+        """Asks twice who the brokers are, at most so long each time, so that the first messages need not wait.
+
+        An answer has librdkafka ask for an idempotent producer's id (rdkafka_idempotence.c): after the first one a
+        bootstrap server, whose connection ends just then, and without a second one another half a second later.
+        """
+        for _ in range(2):
+            answer = Handle()
+            if not _LIB.rd_kafka_metadata(self._handle, 0, None, ctypes.byref(answer), _ms(seconds)):
+                _LIB.rd_kafka_metadata_destroy(answer)
 
     def __len__(self) -> int:
         """How many messages are under way, or acknowledged but not yet taken by ``poll``."""

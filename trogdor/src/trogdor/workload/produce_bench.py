@@ -50,6 +50,7 @@ class ProduceBench:
 
     def send_all(self, active: Sequence[tuple[str, int]]) -> None:
         """Sends every message, or as many as go before the workload is stopped, and waits for acknowledgements."""
+        self._sender.connect()
         try:
             if self._transactions is not None:
                 self._sender.init_transactions()

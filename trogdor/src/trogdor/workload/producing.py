@@ -25,6 +25,8 @@ TRANSACTION_TIMEOUT_S = 60
 STEP_S = 0.1
 """So long a call to librdkafka may last in which nobody looks whether the workload is stopped."""
 
+CONNECT_S = 0.5
+
 UNASSIGNED = -1
 
 
@@ -44,6 +46,10 @@ class Sender:
         self._producer = made(partial(Producer, on_delivery=self._delivered), conf.properties, channel)
         self._max_block_s = conf.max_block_ms / 1000
         self._channel = channel
+
+    def connect(self) -> None:
+        """Before the first message, so that no connecting is part of its latency, as far as the brokers answer."""
+        self._producer.connect(CONNECT_S)
 
     def send(self, topic: str, partition: int, keys: Column, values: Column) -> None:
         """Hands one run to the producer; blocks while too much is under way.

@@ -18,7 +18,7 @@ from trogdor.workload.clients import WorkloadError, conf_of, consumer, create_to
 from trogdor.workload.librdkafka import Producer
 from trogdor.workload.pacing import Pace, per_second
 from trogdor.workload.payloads import batches
-from trogdor.workload.producing import RUN, in_turn
+from trogdor.workload.producing import CONNECT_S, RUN, in_turn
 from trogdor.workload.topics import active_partitions, materialize
 
 KEY_BYTES = 4
@@ -126,6 +126,7 @@ class RoundTrip:
 
     def run(self) -> None:
         """Until every message has been acknowledged and has come back, or the workload is stopped."""
+        self._producer.connect(CONNECT_S)
         self._consumer = self._open()
         consuming = threading.Thread(target=self._consume, name="consuming")
         consuming.start()
