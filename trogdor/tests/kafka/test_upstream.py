@@ -38,13 +38,17 @@ STOP = {
     "class": f"{PACKAGE}.fault.ProcessStopFaultSpec", "startMs": 0, "durationMs": 10_000_000, "nodeNames": ["node0"],
     "javaProcessName": "kafka.Kafka",
 }  # fmt: skip
-PRODUCED = {
-    "totalSent": int, "averageLatencyMs": float, "p50LatencyMs": int, "p95LatencyMs": int, "p99LatencyMs": int,
-    "transactionsCommitted": int,
-}  # fmt: skip
-"""What the status of a ProduceBench is made of, Java's and ours; below the same of a RoundTrip."""
+LATENCIES = {"averageLatencyMs": float, "p50LatencyMs": int, "p95LatencyMs": int, "p99LatencyMs": int}
+PRODUCED = {"totalSent": int, **LATENCIES, "transactionsCommitted": int}
+"""What the status of a ProduceBench is made of, Java's and ours; below the same of the others."""
 
 WENT_ROUND = {"totalUniqueSent": int, "totalReceived": int}
+CONSUMED = {
+    "assignedPartitions": list, "totalMessagesReceived": int, "totalBytesReceived": int, "averageMessageSizeBytes": int,
+    **LATENCIES,
+}  # fmt: skip
+"""As Java Trogdor 4.1.0 told it for a client, which it does once a minute: too seldom for a test."""
+
 STOP_FILE = "/tmp/stop.json"
 """Upstream looks for the name in arguments too: it must not be among those of a client."""
 
@@ -112,8 +116,7 @@ def test_javas_clients_create_workloads_and_faults_on_ours_and_read_their_status
         for task_id, spec in specs.items():
             create = ("-i", task_id, "--spec", json.dumps(spec))
             assert "Sent CreateTaskRequest" in ask("coordinator.CoordinatorClient", "createTask", OURS, *create)
-        for task_id in specs:
-            finished(dict(client.wait_for_done(task_id, deadline_s=180)))
+        statuses = {task_id: finished(dict(client.wait_for_done(task_id, deadline_s=180))) for task_id in specs}
         one_broker.node("node0").path(STOP_FILE).write_text(json.dumps(STOP))
         ask("coordinator.CoordinatorClient", "createTask", OURS, "-i", "stop", "--spec", STOP_FILE)
         until(lambda: broker_is_stopped(one_broker), "the broker is stopped")
@@ -127,6 +130,8 @@ def test_javas_clients_create_workloads_and_faults_on_ours_and_read_their_status
             for task_id in specs
         }
     assert all("is DONE. FINISHED" in text for text in shown.values())
+    assert (kinds(statuses["produce"]), kinds(statuses["round"])) == (PRODUCED, WENT_ROUND)
+    assert [kinds(status) for status in statuses["consume"].values()] == [CONSUMED]
     assert '"totalSent" : 2000' in shown["produce"]
     assert '"totalReceived" : 200' in shown["round"]
     assert '"totalMessagesReceived" : 1000' in shown["consume"]
