@@ -40,6 +40,8 @@ pub struct Node {
     pub open: AtomicU32,
     /// Whether the kernel may hold pages of it.
     pub cached: AtomicBool,
+    /// How many threads wait for the kernel to write its pages back and drop them.
+    pub dropping: AtomicU32,
     /// Whether it was in use when unsynced writes were lost.
     pub lost: AtomicBool,
     pub writes: Mutex<Writes>,
@@ -69,6 +71,7 @@ impl Node {
             names: Mutex::default(),
             open: AtomicU32::new(0),
             cached: AtomicBool::new(false),
+            dropping: AtomicU32::new(0),
             lost: AtomicBool::new(false),
             writes: Mutex::default(),
         }

@@ -21,13 +21,14 @@ pub struct Parked {
     /// The calling thread, 0 if unknown.
     pub thread: u32,
     pub fault: Arc<Fault>,
-    /// What it reads to the kernel's cache, whose pages stay locked until it is answered.
-    pub loads: Option<Load>,
+    /// What it reads to the kernel's cache or writes back from there. The kernel cannot drop these pages until
+    /// it is answered.
+    pub pages: Option<Pages>,
 }
 
 /// A part of a file, from `start` up to `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Load {
+pub struct Pages {
     pub node: u64,
     pub start: u64,
     pub end: u64,
@@ -99,14 +100,14 @@ impl Timer {
         self.wake.notify_one();
     }
 
-    /// What is held back of a node's pages, by start, while these faults are in force.
-    pub fn loading(&self, node: u64, in_force: &[Arc<Fault>]) -> Vec<Load> {
+    /// What the kernel cannot drop of a node's pages, by start, while these faults are in force.
+    pub fn kept_pages(&self, node: u64, in_force: &[Arc<Fault>]) -> Vec<Pages> {
         let state = self.state();
         let stays = |parked: &&Parked| in_force.iter().any(|fault| Arc::ptr_eq(fault, &parked.fault));
-        let loads = state.parked.values().filter(stays).filter_map(|parked| parked.loads);
-        let mut loads: Vec<_> = loads.filter(|load| load.node == node).collect();
-        loads.sort_unstable_by_key(|load| load.start);
-        loads
+        let pages = state.parked.values().filter(stays).filter_map(|parked| parked.pages);
+        let mut pages: Vec<_> = pages.filter(|pages| pages.node == node).collect();
+        pages.sort_unstable_by_key(|pages| pages.start);
+        pages
     }
 
     /// Lets requests go that wait because of a fault no longer in force.
@@ -205,7 +206,7 @@ mod tests {
     }
 
     fn parked(unique: u64, thread: u32) -> Parked {
-        Parked { bytes: vec![], unique, thread, fault: fault(), loads: None }
+        Parked { bytes: vec![], unique, thread, fault: fault(), pages: None }
     }
 
     fn running() -> (Arc<Timer>, mpsc::Receiver<u64>) {

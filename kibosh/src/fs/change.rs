@@ -73,8 +73,8 @@ impl Fs {
         let names = added.iter().any(|fault| fault.spec.select.operations.has(Operation::Lookup));
         for node in &touched {
             self.close_gate(node);
-            if pages || left_out.contains(&node.id) {
-                self.drop_pages(node);
+            if (pages || left_out.contains(&node.id)) && !self.drop_pages(node) {
+                node.writes().hide();
             }
             if names {
                 node.links().iter().for_each(|(parent, name)| self.channel.forget_name(parent.id, name));

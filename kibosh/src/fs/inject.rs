@@ -12,7 +12,7 @@ use crate::nodes::Node;
 use crate::pool::{Job, Turn};
 use crate::request::{Body, Request};
 use crate::sys;
-use crate::timer::{Due, Load, Parked, Wakeup};
+use crate::timer::{Due, Pages, Parked, Wakeup};
 
 use super::handles::Handle;
 use super::{Fs, control};
@@ -50,11 +50,14 @@ impl Fs {
             || (self.engine.armed() && node.faults(&self.engine).iter().any(concerns))
     }
 
+    /// Whether a fault may do something at an operation on a file.
+    pub(super) fn meets(&self, node: &Node, operation: Operation) -> bool {
+        let concerns = |fault: &Arc<Fault>| fault.spec.select.operations.has(operation);
+        self.engine.armed_for(operation) && node.faults(&self.engine).iter().any(concerns)
+    }
+
     pub(super) fn entry_timeout(&self, node: &Node) -> Duration {
-        let looked_up = |fault: &Arc<Fault>| fault.spec.select.operations.has(Operation::Lookup);
-        let faulty =
-            self.engine.armed_for(Operation::Lookup) && node.faults(&self.engine).iter().any(looked_up);
-        if faulty { Duration::ZERO } else { self.name_timeout() }
+        if self.meets(node, Operation::Lookup) { Duration::ZERO } else { self.name_timeout() }
     }
 
     /// Whether even the absence of a name has to be asked for each time.
@@ -84,7 +87,7 @@ impl Fs {
                 _ => PROCEED,
             },
             Body::Write { arg, .. } => match self.handles.get(arg.fh).as_deref() {
-                Ok(Handle::File(file)) => self.at_write(head, file, (arg.offset, arg.size.into())),
+                Ok(Handle::File(file)) => self.at_write(head, file, arg),
                 _ => PROCEED,
             },
             Body::CopyFileRange { arg, .. } => self.at_copy(head, arg),
@@ -208,13 +211,16 @@ impl Fs {
         turn: &mut Turn,
     ) {
         let head = &request.head;
-        let loads = match &request.body {
-            Body::Read(arg) if arg.flags as i32 & libc::O_DIRECT == 0 => {
-                Some(Load { node: head.nodeid, start: arg.offset, end: arg.offset + u64::from(arg.size) })
+        let span = match &request.body {
+            Body::Read(arg) if arg.flags as i32 & libc::O_DIRECT == 0 => Some((arg.offset, arg.size)),
+            Body::Write { arg, .. } if arg.write_flags & abi::WRITE_CACHE != 0 => {
+                Some((arg.offset, arg.size))
             }
             _ => None,
         };
-        let parked = Parked { bytes: bytes.to_vec(), unique: head.unique, thread: head.pid, fault, loads };
+        let pages = |(start, size)| Pages { node: head.nodeid, start, end: start + u64::from(size) };
+        let (bytes, pages) = (bytes.to_vec(), span.map(pages));
+        let parked = Parked { bytes, unique: head.unique, thread: head.pid, fault, pages };
         if let Err(parked) = self.timer.park(parked, delay) {
             self.serve(&parked.bytes, turn, true);
         }
@@ -225,7 +231,12 @@ impl Fs {
         let fs = self.clone();
         let job: Job = match due {
             Due::Interrupted { unique } => return self.channel.reply_error(unique, libc::EINTR),
-            Due::Serve(parked) => Box::new(move |turn| fs.serve(&parked.bytes, turn, true)),
+            Due::Serve(parked) => Box::new(move |turn| {
+                fs.serve(&parked.bytes, turn, true);
+                if let Some(pages) = parked.pages {
+                    fs.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(pages.node, 0));
+                }
+            }),
             Due::Wakeup(Wakeup::LoseUnsynced(at)) => Box::new(move |_| fs.lose_unsynced_at(at)),
             Due::Wakeup(Wakeup::FaultsExpire) => Box::new(move |_| fs.expire_faults()),
             Due::Wakeup(Wakeup::ShowWrites(id, tries)) => Box::new(move |_| {

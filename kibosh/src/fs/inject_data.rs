@@ -3,7 +3,7 @@
 //! They are decided once for each system call: at the gate where there is one (see `gate`), else as
 //! their data passes.
 
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use crate::abi::{self, InHeader};
 use crate::fault::{Operation, Operations};
@@ -113,13 +113,14 @@ impl Fs {
         let verdict = fired.map_or(PROCEED, |fired| self.carry_out(fired, head));
         // What a mapping or a splice has read must be asked for again at its next use; but not while it
         // is held back, or the mapping would find its page gone and ask anew.
-        let held = if let Verdict::Hold(delay, _) = verdict { delay } else { Duration::ZERO };
-        self.timer.wake_after(held + SHOW_AFTER, Wakeup::ShowWrites(node.id, 0));
+        if !matches!(verdict, Verdict::Hold(..)) {
+            self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id, 0));
+        }
         verdict
     }
 
-    pub(super) fn at_write(&self, head: &InHeader, file: &File, span: (u64, u64)) -> Verdict {
-        let node = &file.node;
+    pub(super) fn at_write(&self, head: &InHeader, file: &File, arg: &abi::WriteIn) -> Verdict {
+        let (node, span) = (&file.node, (arg.offset, u64::from(arg.size)));
         let faults = node.faults(&self.engine);
         if !faults.iter().any(|fault| fault.spec.select.operations.has(Operation::Write)) {
             return PROCEED;
@@ -131,11 +132,17 @@ impl Fs {
         let growth = (span.0 + span.1).saturating_sub(size_of(node));
         let fired = self.decide(head, Operation::Write, Some(node), Some(span), growth, &faults);
         let verdict = fired.map_or(PROCEED, |fired| self.carry_out(fired, head));
-        if let Verdict::Proceed(Some(_)) = verdict {
-            node.writes().hide();
-            self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id, 0));
+        let written_back = arg.write_flags & abi::WRITE_CACHE != 0;
+        match verdict {
+            Verdict::Proceed(Some(_)) => {
+                node.writes().hide();
+                self.timer.wake_after(SHOW_AFTER, Wakeup::ShowWrites(node.id, 0));
+                verdict
+            }
+            // A store to a mapped page that is written back because we asked for it, and wait.
+            Verdict::Hold(..) if written_back && node.dropping.load(Ordering::Acquire) > 0 => PROCEED,
+            _ => verdict,
         }
-        verdict
     }
 
     pub(super) fn at_copy(&self, head: &InHeader, arg: &abi::CopyFileRangeIn) -> Verdict {

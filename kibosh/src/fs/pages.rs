@@ -1,25 +1,29 @@
 //! What the kernel holds of a file's data.
 
+use std::sync::atomic::Ordering;
+
 use crate::nodes::Node;
 
 use super::Fs;
 
 impl Fs {
-    /// Has the kernel write back and drop a file's pages. False if some were left out: those whose load
-    /// is held back by a fault are locked, so that it would take as long, and hold nothing yet.
+    /// Has the kernel write back and drop a file's pages. False if some were left out: those whose load or
+    /// write-back is held back by a fault, so that it would take as long. They have met their fault.
     ///
-    /// Waits for the write-back.
+    /// Waits for the write-back, which no fault holds back.
     pub(super) fn drop_pages(&self, node: &Node) -> bool {
-        let loading = self.timer.loading(node.id, &self.engine.set().faults);
+        node.dropping.fetch_add(1, Ordering::AcqRel);
+        let kept = self.timer.kept_pages(node.id, &self.engine.set().faults);
         let mut start = 0;
-        for load in &loading {
-            if load.start > start {
-                self.channel.drop_pages(node.id, start, Some(load.start));
+        for pages in &kept {
+            if pages.start > start {
+                self.channel.drop_pages(node.id, start, Some(pages.start));
             }
-            start = start.max(load.end);
+            start = start.max(pages.end);
         }
         self.channel.drop_pages(node.id, start, None);
-        loading.is_empty()
+        node.dropping.fetch_sub(1, Ordering::AcqRel);
+        kept.is_empty()
     }
 
     /// Makes what faults did to data visible through the mount.
