@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::abi::{self, InHeader, ROOT_ID};
@@ -103,12 +104,12 @@ impl Fs {
     pub(super) fn create(&self, head: &InHeader, arg: &abi::CreateIn, name: &OsStr) -> Sys<Answer> {
         let parent = self.parent(head.nodeid, name)?;
         let flags = self.target_flags(arg.flags as i32) | libc::O_CREAT;
-        let was_there = self.engine.armed() && sys::stat_at(parent.fd(), name).is_ok();
+        let is_new = self.keeping.load(Ordering::Acquire) && sys::stat_at(parent.fd(), name).is_err();
         let acting = ActingAs::new(head.uid, head.gid);
         let fd = with_umask(arg.umask, || sys::open_at(parent.fd(), name, flags, arg.mode))?;
         drop(acting);
         let (node, stat) = self.adopt_created(&fd, &parent, name)?;
-        if !was_there {
+        if is_new {
             self.name_made(&parent, name, &node, true);
         }
         self.opened_new(node, &stat, fd, arg)
@@ -148,7 +149,7 @@ impl Fs {
         let node = self.nodes.get(oldnode)?;
         sys::link_fd(node.fd(), parent.fd(), name)?;
         let made = self.made(head, name, false);
-        self.renamed(&node);
+        self.renamed(&node, false);
         made
     }
 
@@ -174,6 +175,8 @@ impl Fs {
         let there = sys::stat_at(newparent.fd(), to).ok();
         let (moved, replaced) =
             (self.known(&parent, from), there.and_then(|stat| self.nodes.find(Key::of(&stat))));
+        let nodes: Vec<_> = [&moved, &replaced].into_iter().flatten().cloned().collect();
+        let faulty: Vec<_> = nodes.iter().map(|node| self.has_faults(node)).collect();
         self.move_name((&parent, from), (&newparent, to), flags, there.is_some())?;
         let exchanged = flags & libc::RENAME_EXCHANGE != 0;
         if let Some(node) = &replaced {
@@ -186,22 +189,28 @@ impl Fs {
             node.add_name(&newparent, to);
             node.remove_name(&parent, from);
         }
-        for node in [moved, replaced].into_iter().flatten() {
-            self.renamed(&node);
+        for (node, was_faulty) in nodes.iter().zip(faulty) {
+            self.renamed(node, was_faulty);
         }
         Ok(Answer::Done)
     }
 
-    /// Faults that a file gets with a new name must be felt, so the kernel has to ask again.
-    fn renamed(&self, node: &Arc<Node>) {
+    fn has_faults(&self, node: &Node) -> bool {
+        self.engine.armed() && !node.faults(&self.engine).is_empty()
+    }
+
+    /// Faults that a file gets with a new name must be felt, so the kernel has to ask again; also about one
+    /// that `was_faulty` under the old.
+    fn renamed(&self, node: &Arc<Node>, was_faulty: bool) {
+        let mut touched = Vec::new();
         if node.is_directory() {
             self.engine.paths_changed();
+            touched = self.touched_by(&self.engine.set().faults);
         }
-        if !self.engine.armed() {
-            return;
+        if was_faulty || self.has_faults(node) {
+            touched.push(node.clone());
         }
-        let below = if node.is_directory() { self.touched_by(&self.engine.set().faults) } else { Vec::new() };
-        for node in below.iter().chain([node]) {
+        for node in &touched {
             self.channel.forget_attributes(node.id);
             self.drop_pages(node);
         }
