@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use zerocopy::IntoBytes;
 
 use crate::abi;
+use crate::piped::Pipe;
 use crate::sys::{self, Errno, Sys};
 
 const SHORT: usize = 512;
@@ -21,10 +22,16 @@ impl Channel {
         Channel { device }
     }
 
-    /// The next request's length in `buffer`; none when the mount is gone.
-    pub fn receive(&self, buffer: &mut [u8]) -> Sys<Option<usize>> {
+    /// The next request's length in `buffer`; none when the mount is gone. A large WRITE's data stays in
+    /// the pipe, if there is one.
+    pub fn receive(&self, buffer: &mut [u8], mut pipe: Option<&mut Pipe>) -> Sys<Option<usize>> {
+        let device = self.device.as_fd();
         loop {
-            match sys::read(self.device.as_fd(), buffer) {
+            let received = match &mut pipe {
+                Some(pipe) => pipe.receive(device, buffer),
+                None => sys::read(device, buffer),
+            };
+            match received {
                 Ok(size) => return Ok(Some(size)),
                 Err(Errno(libc::ENODEV | libc::ECONNABORTED)) => return Ok(None),
                 // ENOENT: the request was interrupted before it could be read.

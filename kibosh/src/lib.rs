@@ -12,6 +12,7 @@ mod gate;
 mod mount;
 mod nodes;
 mod outside;
+mod piped;
 mod pool;
 pub mod request;
 pub mod serve;

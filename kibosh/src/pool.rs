@@ -12,17 +12,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::abi;
 use crate::aligned::Aligned;
 use crate::channel::Channel;
 use crate::follow::Follower;
+use crate::piped::{Inlet, LARGEST_PIPE, Pipe};
 use crate::request;
 use crate::sys;
 
-/// The most bytes of one read or write request.
-pub const MAX_DATA: usize = 1 << 20;
-/// What stands before the data of a WRITE.
-const BEFORE_DATA: usize = size_of::<abi::InHeader>() + size_of::<abi::WriteIn>();
+/// The most bytes of one read or write request: as many pages as the pipe that anyone may have has room for,
+/// but one for what stands before.
+pub const MAX_DATA: usize = LARGEST_PIPE - 4096;
 const MOST_THREADS: usize = 128;
 /// The most readers that wait for requests at the same time.
 const MOST_FREE: usize = 8;
@@ -68,6 +67,8 @@ struct State {
 pub struct Turn<'a> {
     /// Room for the data of a READ's reply.
     pub scratch: &'a mut Aligned,
+    /// What holds the data of a WRITE of which only the beginning was read.
+    pub piped: Option<&'a mut Pipe>,
 }
 
 enum Next {
@@ -161,14 +162,14 @@ impl Pool {
             log::warn!("a thread has no umask of its own: {errno}");
         }
         sys::set_umask(0);
-        let mut buffer = Aligned::new(BEFORE_DATA, MAX_DATA);
+        let mut inlet = Inlet::new(MAX_DATA);
         let mut scratch = Aligned::new(0, MAX_DATA);
         let mut follower = Follower::default();
         loop {
             match self.next() {
                 Next::Stop => break,
-                Next::Run(job) => run_safely(job, &mut Turn { scratch: &mut scratch }),
-                Next::Read => self.read_while_needed(serve, buffer.room(), &mut scratch, &mut follower),
+                Next::Run(job) => run_safely(job, &mut Turn { scratch: &mut scratch, piped: None }),
+                Next::Read => self.read_while_needed(serve, &mut inlet, &mut scratch, &mut follower),
             }
         }
         self.state().threads -= 1;
@@ -179,20 +180,24 @@ impl Pool {
     fn read_while_needed(
         &self,
         serve: &Arc<Serve>,
-        buffer: &mut [u8],
+        inlet: &mut Inlet,
         scratch: &mut Aligned,
         follower: &mut Follower,
     ) {
         while self.free.load(Ordering::Relaxed) < self.readers() {
             self.free.fetch_add(1, Ordering::SeqCst);
-            let received = self.channel.receive(buffer);
+            let received = inlet.receive(&self.channel);
             if self.free.fetch_sub(1, Ordering::SeqCst) == 1 {
                 self.call_the_watchman();
             }
             match received {
-                Ok(Some(size)) => {
-                    follower.called_by(request::caller(&buffer[..size]));
-                    serve(&buffer[..size], &mut Turn { scratch });
+                Ok(Some((bytes, piped))) => {
+                    follower.called_by(request::caller(bytes));
+                    if piped.is_some() {
+                        // Written back while its writer goes on writing.
+                        follower.free();
+                    }
+                    serve(bytes, &mut Turn { scratch, piped });
                 }
                 ended => {
                     if let Err(errno) = ended {

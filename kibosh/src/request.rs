@@ -84,6 +84,19 @@ pub fn parse(bytes: &[u8]) -> Result<Request<'_>, BadRequest> {
     }
 }
 
+/// The arguments of a WRITE, whether its data is there or not.
+pub fn write_of(bytes: &[u8]) -> Option<(InHeader, abi::WriteIn)> {
+    let (head, rest) = InHeader::read_from_prefix(bytes).ok()?;
+    let (arg, _) = abi::WriteIn::read_from_prefix(rest).ok().filter(|_| head.opcode == op::WRITE)?;
+    let size = size_of::<InHeader>() + size_of::<abi::WriteIn>() + arg.size as usize;
+    (head.len as usize == size).then_some((head, arg))
+}
+
+/// The number by which a request is answered; none if nobody waits for that.
+pub fn number(bytes: &[u8]) -> Option<u64> {
+    InHeader::read_from_prefix(bytes).ok().map(|(head, _)| head.unique).filter(|unique| *unique != 0)
+}
+
 /// The thread that made a request, 0 if none is known.
 pub fn caller(bytes: &[u8]) -> u32 {
     InHeader::read_from_prefix(bytes).map_or(0, |(head, _)| head.pid)

@@ -1,10 +1,11 @@
-//! The system calls Kibosh makes, each as a safe function: here those on files, in `process` those on
-//! processes, this one among them, and on mounts.
+//! The system calls Kibosh makes, each as a safe function: here those on files, in `pipe` those that move
+//! pages, in `process` those on processes, this one among them, and on mounts.
 //!
 //! `unsafe` is allowed here because libc's functions are foreign: every pointer passed points into
 //! a Rust value that outlives the call, and every descriptor returned is owned at once.
 #![allow(unsafe_code)]
 
+mod pipe;
 mod process;
 
 use std::ffi::{CString, OsStr};
@@ -15,6 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use libc::{c_int, c_void};
 
+pub use pipe::*;
 pub use process::*;
 
 /// An error number of errno(3), positive.

@@ -1,6 +1,6 @@
 //! Open files and their data.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -109,16 +109,24 @@ impl Fs {
             }
             Handle::Directory(_) => return Err(Errno(libc::EBADF)),
         };
+        self.write_file(file, arg, |fd| match mangle {
+            None => sys::pwrite(fd, data, arg.offset),
+            Some(mangle) => write_mangled(file, data, arg.offset, &mangle),
+        })
+    }
+
+    /// Has `write` put data into a file of the target.
+    pub(super) fn write_file(
+        &self,
+        file: &File,
+        arg: &abi::WriteIn,
+        write: impl FnOnce(BorrowedFd) -> Sys<usize>,
+    ) -> Sys<Answer> {
         usable(file)?;
         file.written.store(true, Ordering::Relaxed);
-        self.before_change(&file.node, arg.offset, data.len() as u64)?;
-        let written = match mangle {
-            None => {
-                let from_cache = arg.write_flags & abi::WRITE_CACHE != 0;
-                sys::pwrite(file.uncached().filter(|_| !from_cache).unwrap_or(file.fd()), data, arg.offset)?
-            }
-            Some(mangle) => write_mangled(file, data, arg.offset, &mangle)?,
-        };
+        self.before_change(&file.node, arg.offset, arg.size.into())?;
+        let from_cache = arg.write_flags & abi::WRITE_CACHE != 0;
+        let written = write(file.uncached().filter(|_| !from_cache).unwrap_or(file.fd()))?;
         if arg.write_flags & abi::WRITE_KILL_SUIDGID != 0 {
             kill_suid_sgid(&file.node)?;
         }

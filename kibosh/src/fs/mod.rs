@@ -12,6 +12,7 @@ mod inject_data;
 mod lose;
 mod names;
 mod pages;
+mod piped;
 pub mod writes;
 mod xattrs;
 
@@ -165,11 +166,14 @@ impl Fs {
 
     /// Serves one request. Should its handler ever panic, the caller gets EIO and the mount lives on.
     fn serve_safely(&self, bytes: &[u8], turn: &mut Turn) {
-        let served = catch_unwind(AssertUnwindSafe(|| self.serve(bytes, turn, false)));
+        let served = catch_unwind(AssertUnwindSafe(|| match turn.piped.take() {
+            Some(pipe) => self.serve_piped(bytes, pipe, turn),
+            None => self.serve(bytes, turn, false),
+        }));
         if served.is_err() {
             log::error!("a request's handler failed; its caller gets EIO");
-            if let Ok(request) = request::parse(bytes) {
-                self.channel.reply_error(request.head.unique, libc::EIO);
+            if let Some(unique) = request::number(bytes) {
+                self.channel.reply_error(unique, libc::EIO);
             }
         }
     }
@@ -196,7 +200,12 @@ impl Fs {
             Verdict::Fail(errno) => return self.channel.reply_error(unique, errno),
             Verdict::Hold(delay, fault) => return self.hold(&request, bytes, delay, fault, turn),
         };
-        match self.run(&request, mangle, turn) {
+        let answer = self.run(&request, mangle, turn);
+        self.answer(unique, answer, turn);
+    }
+
+    fn answer(&self, unique: u64, answer: Sys<Answer>, turn: &mut Turn) {
+        match answer {
             Ok(Answer::Done) => self.channel.reply(unique, &[]),
             Ok(Answer::Bytes(bytes)) => self.channel.reply(unique, &bytes),
             Ok(Answer::Scratch(size)) => self.channel.reply(unique, &turn.scratch.room()[..size]),
