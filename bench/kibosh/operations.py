@@ -111,18 +111,18 @@ def unlink(base: Path, rounds: int) -> int:
 
 #: Name → work, rounds.
 OPERATIONS: dict[str, tuple[Work, int]] = {
-    "write 4 KiB": (write(4 * KIB), 20_000),
-    "write 512 B": (write(512), 20_000),
+    "write 4 KiB": (write(4 * KIB), 10_000),
+    "write 512 B": (write(512), 10_000),
     "write 1 MiB, sequential": (write_sequentially, 64),
     "write 4 KiB + fsync": (fsync, 300),
-    "read 4 KiB, cached": (read_cached, 20_000),
+    "read 4 KiB, cached": (read_cached, 10_000),
     "read 4 KiB, cold": (read_cold, 4096),
-    "create": (create, 1500),
-    "open + close": (open_and_close, 5000),
-    "stat": (stat, 20_000),
-    "scandir of 100": (scandir, 300),
-    "rename": (rename, 1500),
-    "unlink": (unlink, 1500),
+    "create": (create, 1000),
+    "open + close": (open_and_close, 3000),
+    "stat": (stat, 10_000),
+    "scandir of 100": (scandir, 200),
+    "rename": (rename, 1000),
+    "unlink": (unlink, 1000),
 }
 
 
