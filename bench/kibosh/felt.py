@@ -13,8 +13,7 @@ from operations import OPERATIONS
 import kibosh
 
 PAGE = bytes(4096)
-#: Until the daemon has looked for users of the target outside of the mount, which it does at each new fault.
-SETTLED_S = 0.05
+SETTLED_S = 0.02
 ELSEWHERE = [kibosh.Unreadable(prefix="/elsewhere", code=5), kibosh.Unwritable(prefix="/elsewhere", code=5)]
 #: Operation → rounds in one measurement, some 30 ms.
 BESIDE_A_FAULT = {
@@ -95,6 +94,8 @@ def beside_a_fault(mountpoint: Path, name: str, pairs: int) -> Iterator[float]:
 
     def once(number: int, faults: list[kibosh.Fault]) -> int:
         control.set(faults)
+        # At a new fault the daemon looks for users of the target outside of the mount; this waits for what it finds.
+        control.stats()
         time.sleep(SETTLED_S)
         directory = mountpoint / f"beside-{number}"
         directory.mkdir()

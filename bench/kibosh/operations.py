@@ -114,6 +114,7 @@ OPERATIONS: dict[str, tuple[Work, int]] = {
     "write 4 KiB": (write(4 * KIB), 10_000),
     "write 512 B": (write(512), 10_000),
     "write 1 MiB, sequential": (write_sequentially, 64),
+    "write 1 MiB, 256 times": (write_sequentially, 256),
     "write 4 KiB + fsync": (fsync, 300),
     "read 4 KiB, cached": (read_cached, 10_000),
     "read 4 KiB, cold": (read_cold, 4096),
