@@ -61,8 +61,7 @@ def set_up(wanted: str, level: int = logging.INFO) -> None:
     handler.setFormatter(JsonLines() if wanted == "json" else TextLines())
     logging.basicConfig(handlers=[handler], level=level)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line of ours shows them
-    for noisy in ("uvicorn.error", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
 def log_event(logger: logging.Logger, level: int, event: Mapping[str, Any]) -> None:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trogdor.spec import SpecError, UnknownSpecClass
 from trogdor.wire import errors
@@ -87,7 +86,7 @@ def error_response(error: Exception) -> Response:
 
 
 class Application:
-    """The ASGI application of a daemon: its endpoints, and the names by which it may be called."""
+    """What a daemon answers: its endpoints, and the names by which it may be called."""
 
     def __init__(self, endpoints: Sequence[Endpoint], hosts: Iterable[str] = ()) -> None:
         self.endpoints = tuple(endpoints)
@@ -103,24 +102,21 @@ class Application:
             else:
                 self._fixed[path] = methods
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
+    async def answer(self, request: Request, content: bytes) -> Response:
+        """What a request is answered with; ``content`` is its body."""
         try:
-            response: ASGIApp = await self._answer(request)
-        except ClientDisconnect:
-            return
+            return await self._answer(request, content)
         except Exception as error:
-            response = error_response(error)
-        await response(scope, receive, send)
+            return error_response(error)
 
-    async def _answer(self, request: Request) -> ASGIApp:
+    async def _answer(self, request: Request, content: bytes) -> Response:
         self._check_host(request)
         endpoint = self._find(request)
         body = None
-        if endpoint.body is not None and endpoint.may_be_empty and _has_no_body(request):
+        if endpoint.body is not None and endpoint.may_be_empty and not content:
             body = endpoint.body()
         elif endpoint.body is not None:
-            body = read_message(endpoint.body, read_json(await _read_body(request)))
+            body = read_message(endpoint.body, read_json(_json_of(request, content)))
         answer = await endpoint.handle(request, body)
         if answer is None:
             return EMPTY
@@ -159,32 +155,17 @@ def _header(request: Request, name: bytes) -> str:
     return ""
 
 
-def _has_no_body(request: Request) -> bool:
-    return _header(request, b"content-length") in ("", "0") and not _header(request, b"transfer-encoding")
-
-
-async def _read_body(request: Request) -> bytes:
+def _json_of(request: Request, content: bytes) -> bytes:
     media, _, _ = _header(request, b"content-type").partition(";")
     if media.strip().lower() != "application/json":
         raise HttpError(415, "HTTP 415 Unsupported Media Type")
-    if int(_header(request, b"content-length") or 0) > MAX_BODY_BYTES:
-        raise _too_large()
-    chunks, size, more = [], 0, True
-    while more:
-        part = await request.receive()
-        if part["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunks.append(part.get("body", b""))
-        size += len(chunks[-1])
-        if size > MAX_BODY_BYTES:
-            raise _too_large()
-        more = part.get("more_body", False)
-    if not size:
+    if not content:
         raise errors.BadRequest("The body is empty: a JSON object is wanted")
-    return b"".join(chunks)
+    return content
 
 
-def _too_large() -> HttpError:
+def too_large() -> HttpError:
+    """What a body of more than ``MAX_BODY_BYTES`` is answered with."""
     return HttpError(413, f"The body is larger than {MAX_BODY_BYTES} bytes", {"Connection": "close"})
 
 

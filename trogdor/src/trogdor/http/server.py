@@ -1,8 +1,7 @@
-"""The HTTP server of both daemons: uvicorn's protocol on TCP addresses and on a Unix socket of mode 600."""
+"""The HTTP server of both daemons: on TCP addresses and on a Unix socket of mode 600."""
 
 import asyncio
 import ipaddress
-import logging
 import os
 import socket
 import stat
@@ -13,111 +12,31 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
-from starlette.types import ASGIApp, Scope
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
+from starlette.types import Scope
 
 from trogdor.http import sse
+from trogdor.http.app import Application
+from trogdor.http.connection import TRANSPORT, Connection, Connections
 
-log = logging.getLogger(__name__)
-
-MAX_CONNECTIONS = 4096
-MAX_HEADER_BYTES = 64 << 10
 KEEP_ALIVE_S = 75
 BACKLOG = 1024
-MAX_JOINED_BYTES = 64 << 10
-
-
-TRANSPORT = "trogdor.transport"
 
 
 class ListenError(Exception):
     """An address that cannot be listened on; says which, why and what to do."""
 
 
-class _JoinedWrites:
-    """A transport that hands over at once what is written in one turn of the event loop.
-
-    uvicorn writes an answer's headers and its body apart; each would be a packet of its own and wake its reader.
-    """
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._loop = asyncio.get_running_loop()
-        self._waiting: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if not self._waiting:
-            self._loop.call_soon(self._flush)
-        self._waiting.append(data)
-        if len(data) > MAX_JOINED_BYTES:
-            self._flush()
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        if self._waiting and not self._transport.is_closing():
-            self._transport.write(b"".join(self._waiting))
-        self._waiting.clear()
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with a limit on a request's headers, which it has none for, and answers in one piece."""
-
-    _header_bytes = 0
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(_JoinedWrites(transport))  # type: ignore[arg-type]
-
-    def on_message_begin(self) -> None:
-        self._header_bytes = 0
-        super().on_message_begin()
-        self.scope["extensions"] = {TRANSPORT: self.transport}  # type: ignore[dict-item]
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
-    def _count(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > MAX_HEADER_BYTES:
-            raise ValueError(f"headers of more than {MAX_HEADER_BYTES} bytes")
-
-
 class Server:
     """Serves an application until it is closed. Streams end at once then; other requests get a moment to finish."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._config = Config(
-            app,
-            http=_Protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_keep_alive=KEEP_ALIVE_S,
-        )
-        self._config.load()
-        self._state = ServerState()
+    def __init__(self, app: Application) -> None:
+        self._connections = Connections(app.answer)
         self._servers: list[asyncio.AbstractServer] = []
         self._paths: list[tuple[Path, int]] = []
         self._ticker: asyncio.Task[None] | None = None
 
     def _protocol(self) -> asyncio.Protocol:
-        return _Protocol(config=self._config, server_state=self._state, app_state={})
+        return Connection(self._connections)
 
     async def listen(self, sockets: Sequence[socket.socket] = (), unix: Path | None = None) -> None:
         """Starts to answer on bound TCP sockets (``bind``) and on a Unix socket. Raises ListenError."""
@@ -138,7 +57,8 @@ class Server:
         self._paths.append((path, os.stat(path).st_ino))
 
     def _tick(self) -> None:
-        self._state.default_headers = [(b"date", formatdate(time.time(), usegmt=True).encode())]
+        self._connections.date = f"date: {formatdate(time.time(), usegmt=True)}\r\n".encode()
+        self._connections.close_idle(KEEP_ALIVE_S)
 
     async def _tick_each_second(self) -> None:
         while True:
@@ -154,13 +74,13 @@ class Server:
                 if os.stat(path).st_ino == inode:
                     path.unlink()
         sse.end_all()
-        for connection in list(self._state.connections):
-            connection.shutdown()
-        if self._state.tasks:
-            await asyncio.wait(list(self._state.tasks), timeout=grace_s)
-        for task in list(self._state.tasks):
+        for connection in list(self._connections.open):
+            connection.close()
+        if self._connections.tasks:
+            await asyncio.wait(list(self._connections.tasks), timeout=grace_s)
+        for task in list(self._connections.tasks):
             task.cancel()
-        for connection in list(self._state.connections):
+        for connection in list(self._connections.open):
             connection.transport.abort()
         if self._ticker:
             self._ticker.cancel()

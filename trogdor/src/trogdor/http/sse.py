@@ -2,19 +2,20 @@
 
 import asyncio
 import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_json
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 MAX_WAITING = 10_000
 """Events that may wait for one slow reader before it is cut off."""
 
 BEAT_S = 1.0
+
+Write = Callable[[bytes], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +79,17 @@ class EventStream(Response):
         """Ends the stream from the server's side."""
         self._ended.set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+    async def send(self, write: Write, gone: asyncio.Event) -> None:
+        """Writes events until there are no more, the client is gone, or the stream is ended."""
         async with aclosing(self._source):
-            tasks = {asyncio.ensure_future(_until_gone(receive)), asyncio.ensure_future(self._ended.wait())}
+            tasks = {asyncio.ensure_future(gone.wait()), asyncio.ensure_future(self._ended.wait())}
             try:
-                await self._send_events(tasks, send)
+                await self._send_events(tasks, write)
             finally:
                 for task in tasks:
                     task.cancel()
-        with suppress(OSError):
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _send_events(self, ends: set["asyncio.Task[Any]"], send: Send) -> None:
+    async def _send_events(self, ends: set["asyncio.Task[Any]"], write: Write) -> None:
         following = asyncio.ensure_future(anext(self._source, None))
         try:
             while True:
@@ -104,16 +103,11 @@ class EventStream(Response):
                         return
                     chunk = event.encode()
                     following = asyncio.ensure_future(anext(self._source, None))
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                await write(chunk)
         finally:
             following.cancel()
             with suppress(asyncio.CancelledError):
                 await following
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def end_all() -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from trogdor.http import app as http_app
 from trogdor.http.app import Application, Endpoint
+from trogdor.http.connection import MAX_HEADER_BYTES
 from trogdor.http.openapi import with_docs
-from trogdor.http.server import MAX_HEADER_BYTES, ListenError, Server, addresses_of, bind, bind_unix
+from trogdor.http.server import ListenError, Server, addresses_of, bind, bind_unix
 from trogdor.http.sse import Event, EventStream
 from trogdor.wire import errors
 from trogdor.wire.messages import CreateWorkerRequest, StopWorkerRequest
