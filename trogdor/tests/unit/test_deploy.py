@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from trogdor.cli.main import ENTRIES, load
+from trogdor.cli.commands import ENTRIES, load
 from trogdor.topology import topology_of
 
 DEPLOY = Path(__file__).parents[3] / "deploy"

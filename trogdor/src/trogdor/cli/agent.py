@@ -1,27 +1,25 @@
 """``trogdor agent``: runs the daemon that carries out faults on a node."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from trogdor.cli.exits import ExitCode, Failure
 from trogdor.cli.logs import LogFormat, set_up_logs
+from trogdor.cli.quick import Option
 
 if TYPE_CHECKING:
     from trogdor.agent.daemon import Options
 
-CONFIG = typer.Option("--agent.config", "-c", metavar="FILE", help="The configuration file: nodes, addresses, ports.")
-NODE = typer.Option("--node-name", "-n", metavar="NODE", help="Which node of it this is.")
-EXEC = typer.Option("--exec", "-e", metavar="SPEC", help="Run one task in the foreground: JSON, or a file; then exit.")
-STATE = typer.Option(
+CONFIG = Option("--agent.config", "-c", metavar="FILE", help="The configuration file: nodes, addresses, ports.")
+NODE = Option("--node-name", "-n", metavar="NODE", help="Which node of it this is.")
+EXEC = Option("--exec", "-e", metavar="SPEC", help="Run one task in the foreground: JSON, or a file; then exit.")
+STATE = Option(
     "--state",
     metavar="DIR",
     help="Where the journal is kept, in DIR/NODE. Default: /var/lib/trogdor as root, else $XDG_STATE_HOME/trogdor.",
 )
-SOCKET = typer.Option(
-    "--socket", metavar="PATH", help="The Unix socket, mode 600. Default: agent.sock beside the journal."
-)
+SOCKET = Option("--socket", metavar="PATH", help="The Unix socket, mode 600. Default: agent.sock beside the journal.")
 
 
 def command(
@@ -53,7 +51,7 @@ def command(
         raise Failure(ExitCode.REMAINED, str(error)) from None
     except OSError as error:
         raise Failure(ExitCode.IMPOSSIBLE, f"the agent cannot start: {error}") from None
-    raise typer.Exit(code)
+    sys.exit(code)
 
 
 def _options(config: Path, name: str, state: Path | None, socket: Path | None) -> "Options":

@@ -1,35 +1,34 @@
 """``trogdor coordinator``: runs the daemon that keeps the tasks and knows the nodes."""
 
 import logging
+import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from trogdor.cli.exits import ExitCode, Failure
 from trogdor.cli.logs import LogFormat, set_up_logs
+from trogdor.cli.quick import Option
 
 
 def command(
     *,
     config: Annotated[
         Path,
-        typer.Option(
-            "-c", "--config", "--coordinator.config", help="The configuration file: every node, as upstream's."
-        ),
+        Option("-c", "--config", "--coordinator.config", help="The configuration file: every node, as upstream's."),
     ],
-    node: Annotated[str, typer.Option("-n", "--node-name", help="This node's name in the configuration.")],
+    node: Annotated[str, Option("-n", "--node-name", help="This node's name in the configuration.")],
     run: Annotated[
-        str, typer.Option("--exec", metavar="SPEC", help="Run one task in the foreground, print its end, and exit.")
+        str, Option("--exec", metavar="SPEC", help="Run one task in the foreground, print its end, and exit.")
     ] = "",
     state: Annotated[
         Path | None,
-        typer.Option(
+        Option(
+            "--state",
             help="Store and socket go to DIR/NODE. Default: /var/lib/trogdor as root, else $XDG_STATE_HOME/trogdor.",
             metavar="DIR",
         ),
     ] = None,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Log more.")] = False,
+    verbose: Annotated[bool, Option("-v", "--verbose", help="Log more.")] = False,
     log_format: LogFormat = None,
 ) -> None:
     """Runs the coordinator: it keeps the tasks, knows the nodes, and tells each agent what to do, and when.
@@ -61,4 +60,4 @@ def command(
         raise Failure(ExitCode.BAD_USAGE, f"{error.filename or config}: {error.strerror}") from None
     except (ListenError, StoreError) as error:
         raise Failure(ExitCode.IMPOSSIBLE, str(error)) from None
-    raise typer.Exit(code)
+    sys.exit(code)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from trogdor.cli.commands import plain_app
 from trogdor.cli.exits import ExitCode, Failure
-from trogdor.cli.main import plain_app
 from trogdor.cli.output import bold, coloured, on_terminal, print_json, print_table
 
 if TYPE_CHECKING:

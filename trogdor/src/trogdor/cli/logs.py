@@ -3,16 +3,15 @@
 import logging
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from trogdor.cli.exits import ExitCode, Failure
+from trogdor.cli.quick import Option
 
 if TYPE_CHECKING:
     from trogdor.topology import Node
 
 LogFormat = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--log-format",
         metavar="FORMAT",
         help="text, or json: an object a line. Default: the setting trogdor.log.format.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer.main
 
-from trogdor.cli.main import ENTRIES, app
+from trogdor.cli.commands import ENTRIES, app
 
 WIDTH = 100
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from trogdor.cli.commands import plain_app
 from trogdor.cli.duration import parse_duration_ms, say_duration
 from trogdor.cli.exits import ExitCode, Failure
-from trogdor.cli.main import plain_app
 from trogdor.cli.output import on_terminal, print_json, print_table
 from trogdor.cli.target import Target, coordinator
 

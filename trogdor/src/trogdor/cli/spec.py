@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from trogdor.cli.commands import plain_app
 from trogdor.cli.exits import ExitCode, Failure
-from trogdor.cli.main import plain_app
 from trogdor.cli.output import bold, print_json, print_table
 
 if typing.TYPE_CHECKING:

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
+from trogdor.cli.commands import plain_app
 from trogdor.cli.document import read_document
-from trogdor.cli.main import plain_app
 from trogdor.cli.upstream import (
     AsJson,
     SpecText,

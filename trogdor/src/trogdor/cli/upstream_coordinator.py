@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
+from trogdor.cli.commands import plain_app
 from trogdor.cli.document import read_document
 from trogdor.cli.exits import ExitCode, Failure
-from trogdor.cli.main import plain_app
 from trogdor.cli.upstream import (
     AsJson,
     SpecText,

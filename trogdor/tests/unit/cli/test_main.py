@@ -1,18 +1,21 @@
 """The command line as a whole: what it lists, what it imports, how it fails."""
 
+import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from trogdor.cli import main as cli
-from trogdor.cli import target
+from trogdor.cli import commands, target
 from trogdor.cli.exits import ExitCode, Failure
+from trogdor.cli.main import main
+from trogdor.cli.quick import for_typer, values_of
 from unit.cli.support import Daemon, Run
 
-COSTLY = ("trogdor.spec", "rich", "aiohttp", "starlette", "uvicorn", "psycopg", "confluent_kafka", "asyncio")
+COSTLY = ("trogdor.spec", "rich", "aiohttp", "starlette", "psycopg", "confluent_kafka", "asyncio")
 
 
 def trogdor(*args: str, **env: str) -> "subprocess.CompletedProcess[str]":
@@ -38,7 +41,7 @@ def test_help_imports_nothing_costly(args: list[str]) -> None:
 
 def test_help_lists_every_command(run: Run) -> None:
     shown = run("--help").out
-    for name in cli.LazyCommands():
+    for name in commands.LazyCommands():
         assert f"\n  {name} " in shown
 
 
@@ -49,9 +52,9 @@ def _all_commands(command: Any, path: str) -> list[tuple[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("name", list(cli.LazyCommands()))
+@pytest.mark.parametrize("name", list(commands.LazyCommands()))
 def test_every_command_and_option_says_what_it_is_for(name: str) -> None:
-    for path, command in _all_commands(cli.LazyCommands()[name], name):
+    for path, command in _all_commands(commands.LazyCommands()[name], name):
         assert command.help, f"{path} has no help"
         for parameter in command.params:
             assert getattr(parameter, "help", "") or parameter.hidden, f"{path}: {parameter.name} has no help"
@@ -69,9 +72,9 @@ def test_a_failure_is_one_line_and_its_code(
     def fail(*_: object, **__: object) -> None:
         raise Failure(ExitCode.UNREACHABLE, "nobody there")
 
-    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(commands, "app", fail)
     with pytest.raises(SystemExit) as ended:
-        cli.main([])
+        main([])
     assert ended.value.code == 5
     assert capsys.readouterr().err == "trogdor: nobody there\n"
 
@@ -90,7 +93,53 @@ def test_completion_asks_the_coordinator_and_is_silent_without_one(
 
 
 def test_completion_offers_commands_and_spec_names() -> None:
-    commands = trogdor(_TROGDOR_COMPLETE="complete_bash", COMP_WORDS="trogdor sp", COMP_CWORD="1")
-    assert commands.stdout.split() == ["spec"]
+    offered = trogdor(_TROGDOR_COMPLETE="complete_bash", COMP_WORDS="trogdor sp", COMP_CWORD="1")
+    assert offered.stdout.split() == ["spec"]
     specs = trogdor(_TROGDOR_COMPLETE="complete_bash", COMP_WORDS="trogdor spec show NetworkP", COMP_CWORD="3")
     assert specs.stdout.split() == ["NetworkPartitionFaultSpec"]
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (["-c", "f", "-n", "n0"], {"config": Path("f"), "node": "n0"}),
+        (["--coordinator.config=f", "--node-name", "n0", "-v", "--state", "s"],
+         {"config": Path("f"), "node": "n0", "verbose": True, "state": Path("s")}),
+        (["-c", "f", "-n", "n0", "--log-format", "json"], {"config": Path("f"), "node": "n0", "log_format": "json"}),
+        ([], None),
+        (["-c", "f"], None),
+        (["-c", "f", "-n"], None),
+        (["-c", "f", "-n", "-v"], None),
+        (["-c", "f", "-n", "n0", "-h"], None),
+        (["-c", "f", "-n", "n0", "--verbose=yes"], None),
+        (["-c", "f", "-n", "n0", "more"], None),
+    ],
+)  # fmt: skip
+def test_plain_options_of_a_daemon_are_read_without_typer(words: list[str], values: dict[str, Any] | None) -> None:
+    spec = importlib.util.find_spec("trogdor.cli.coordinator")
+    assert spec
+    assert spec.loader
+    anew = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(anew)
+    assert values_of(anew.command, words) == values
+    assert values_of(for_typer(anew.command), words) is None
+
+
+def test_a_daemon_is_run_without_typer_and_its_help_is_typers() -> None:
+    script = (
+        "import sys\nfrom trogdor.cli.main import main\n"
+        "try: main(sys.argv[1:])\nexcept SystemExit as end: code = end.code\n"
+        "print(code, 'typer' in sys.modules)"
+    )
+    shown = []
+    for words in (["-c", "/no/such/file", "-n", "c"], ["--help"], ["--nope"]):
+        command = [sys.executable, "-c", script, "coordinator", *words]
+        shown.append(subprocess.run(command, capture_output=True, text=True, timeout=60))
+    plain, told, wrong = shown
+    assert (plain.stdout.split(), plain.stderr) == (
+        ["2", "False"],
+        "trogdor: /no/such/file: No such file or directory\n",
+    )
+    assert "--coordinator.config" in told.stdout
+    assert "No such option: --nope" in wrong.stderr
+    assert wrong.stdout.split() == ["2", "True"]
