@@ -16,6 +16,9 @@ BUSY_MS = 5000
 LEADER = "hashtext('trogdor')"
 """The advisory lock whose session leads a PostgreSQL database."""
 
+NUMBER_KEY = "NUMBER KEY"
+"""The type of a column that is a whole number and the key, by its name in each database."""
+
 Values = Sequence[Any]
 
 
@@ -31,10 +34,9 @@ class Table:
         """The column that a row is put and deleted by."""
         return next(iter(self.columns))
 
-    @cached_property
-    def create(self) -> str:
-        """Makes the table where there is none."""
-        columns = ", ".join(f"{name} {kind}" for name, kind in self.columns.items())
+    def create(self, number_key: str) -> str:
+        """Makes the table where there is none; ``number_key``: what a database calls a key that is a whole number."""
+        columns = ", ".join(f"{name} {kind.replace(NUMBER_KEY, number_key)}" for name, kind in self.columns.items())
         return f"CREATE TABLE IF NOT EXISTS {self.name} ({columns}, PRIMARY KEY ({self.key}))"
 
     @cached_property
@@ -65,6 +67,8 @@ class Database(Protocol):
     """What its driver raises."""
     passing: tuple[type[Exception], ...]
     """Those after which the same may succeed, such as a full disk, a lock, a lost session."""
+    number_key: str
+    """Its type of a key that is a whole number of 64 bits."""
     waits: bool
     """Whether a commit waits, for a disk or a network: then it is made off the event loop."""
     needs_checkpoints: bool
@@ -105,6 +109,7 @@ class Sqlite:
 
     errors: type[Exception] = sqlite3.Error
     passing: tuple[type[Exception], ...] = (sqlite3.OperationalError,)
+    number_key = "INTEGER"  # under any other name the key is an index beside the rows, and a commit twice as large
     needs_checkpoints = True
 
     def __init__(self, path: str, sync: str) -> None:
@@ -155,6 +160,7 @@ class Sqlite:
 class Postgresql:
     """A server, over psycopg. Whoever holds its advisory lock leads; a session that ends gives the lock back."""
 
+    number_key = "BIGINT NOT NULL"
     waits = True
     needs_checkpoints = False
 

@@ -17,7 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trogdor.coordinator.database import DatabaseError, LeadLost, Table, Values, database_of, without_password
+from trogdor.coordinator.database import (
+    NUMBER_KEY,
+    DatabaseError,
+    LeadLost,
+    Table,
+    Values,
+    database_of,
+    without_password,
+)
 from trogdor.wire.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -31,7 +39,7 @@ ABOUT = Table("about", {"key": "VARCHAR", "value": "VARCHAR"})
 TASKS = Table(
     "tasks",
     {
-        "seq": "BIGINT NOT NULL",
+        "seq": NUMBER_KEY,
         "id": "VARCHAR NOT NULL",
         "parent": "BIGINT",
         "original": "TEXT NOT NULL",
@@ -50,7 +58,7 @@ TASKS = Table(
 WORKERS = Table(
     "workers",
     {
-        "id": "BIGINT NOT NULL",
+        "id": NUMBER_KEY,
         "task_seq": "BIGINT NOT NULL",
         "node": "VARCHAR NOT NULL",
         "phase": "VARCHAR NOT NULL",
@@ -62,10 +70,10 @@ WORKERS = Table(
 )
 """``phase`` is the last one the agent has acknowledged."""
 
-FOUND = Table("found", {"task_seq": "BIGINT NOT NULL", "found": "TEXT NOT NULL"})
+FOUND = Table("found", {"task_seq": NUMBER_KEY, "found": "TEXT NOT NULL"})
 """Of composites whose nodes were asked for: whom they hit and how that was found."""
 
-EVENTS = Table("events", {"seq": "BIGINT NOT NULL", "body": "TEXT NOT NULL"})
+EVENTS = Table("events", {"seq": NUMBER_KEY, "body": "TEXT NOT NULL"})
 
 TABLES = (ABOUT, TASKS, WORKERS, FOUND, EVENTS)
 
@@ -159,7 +167,7 @@ class Store:
     def _open(self) -> None:
         self._database.open()
         for table in TABLES:
-            self._database.change_many(table.create, [()])
+            self._database.change_many(table.create(self._database.number_key), [()])
         self._database.commit()
 
     def _work(self) -> None:
