@@ -79,7 +79,7 @@ class RateWatch(LinksWatch[_Narrow]):
                 if not link.is_slow(train):
                     return
 
-    async def _train(self, link: _Narrow, patience_ns: float = PATIENCE_NS) -> Train | None:
+    async def _train(self, link: _Narrow, patience_ns: float) -> Train | None:
         """A train of which most cars came; None when too few did."""
         train = self._beacons.send_train(link.address, link.port, link.cars)
         deadline_ns = train.left_ns + 2 * link.at_rate_ns(link.cars) + patience_ns
@@ -105,7 +105,7 @@ class RateWatch(LinksWatch[_Narrow]):
         slow: list[Train] = []
         missed = 0
         while len(slow) < IN_A_ROW:
-            train = await self._train(link)
+            train = await self._train(link, PATIENCE_NS)
             if train is None:
                 missed += 1
                 if missed == ATTEMPTS:
@@ -125,7 +125,7 @@ class RateWatch(LinksWatch[_Narrow]):
         while True:
             await asyncio.sleep(EVERY_S)
             for link in self._holds:
-                train = await self._train(link)
+                train = await self._train(link, PATIENCE_NS)
                 if train is not None:
                     fast[link] = 0 if link.is_slow(train) else fast.get(link, 0) + 1
                     if fast[link] == IN_A_ROW:
@@ -134,7 +134,7 @@ class RateWatch(LinksWatch[_Narrow]):
     async def _gone(self, link: _Narrow, undone_ns: int) -> Sight:
         deadline_ns = self._clock.boot_ns() + GONE_NS + PATIENCE_NS
         while self._clock.boot_ns() < deadline_ns:
-            train = await self._train(link)
+            train = await self._train(link, PATIENCE_NS)
             if train is not None and train.left_ns >= undone_ns and not link.is_slow(train):
                 return Sight(SEEN, max(undone_ns, train.left_ns))
         return unverified(f"{link.name}: no train came faster after the end")

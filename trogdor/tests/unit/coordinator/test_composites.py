@@ -44,7 +44,7 @@ async def test_a_sequence_runs_its_steps_in_rounds_and_is_one_task(pair: Cluster
 
 async def test_stopping_a_composite_stops_its_children_and_makes_no_more(pair: Cluster) -> None:
     steps = [{"durationMs": LONG_MS, "spec": NOOP}]
-    await pair.client.create_task("s", sequence(steps=steps, repeat=1000, periodMs=300))
+    await pair.client.create_task("s", sequence(steps=steps, repeat=100, periodMs=3000))
     await pair.in_state("s", "RUNNING")
     await pair.client.stop_task("s")
     task = await pair.done("s")
@@ -54,7 +54,7 @@ async def test_stopping_a_composite_stops_its_children_and_makes_no_more(pair: C
 
 async def test_a_childs_error_is_the_composites(pair: Cluster) -> None:
     pair.agents["node1"].fail_at_start["s/1"] = "no such thing"
-    steps = [{"durationMs": 50, "spec": NOOP}, {"offsetMs": 100, "durationMs": 50, "spec": NOOP}]
+    steps = [{"durationMs": LONG_MS, "spec": NOOP}, {"offsetMs": 100, "durationMs": LONG_MS, "spec": NOOP}]
     await pair.client.create_task("s", sequence(steps=steps))
     assert (await pair.done("s"))["error"] == "no such thing"
 

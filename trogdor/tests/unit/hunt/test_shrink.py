@@ -28,7 +28,7 @@ tasks_of = st.lists(
     min_size=1,
     max_size=30,
 ).map(tuple)
-laws = settings(deadline=None, derandomize=True)
+laws = settings(deadline=None, derandomize=True, max_examples=50)
 
 
 def strikes(task: ScheduledTask, node: str) -> bool:
