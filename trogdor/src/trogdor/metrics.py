@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
-    from starlette.responses import Response
+
+    from trogdor.http.message import Response
 
 BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 RAN_ITS_TIME = frozenset({"end", "kernel", "warden"})
@@ -117,7 +118,8 @@ def response(families: "Iterable[Metric]") -> "Response":
     """The answer to a scrape, in Prometheus' text format; with the process's own memory, CPU and open files."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
     from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-    from starlette.responses import Response
+
+    from trogdor.http.message import Response
 
     registry = CollectorRegistry()
     registry.register(_Families(list(families)))

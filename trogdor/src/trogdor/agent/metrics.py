@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, get_args
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from trogdor import metrics
 from trogdor.agent.workers import Setting, Workers
 from trogdor.http.app import Endpoint
+from trogdor.http.message import Request, Response
 from trogdor.metrics import gauge
 from trogdor.wire.messages import WorkerPhase
 

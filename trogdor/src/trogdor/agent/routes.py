@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from starlette.requests import Request
-
 from trogdor import __version__
 from trogdor.agent import workers as refusing
 from trogdor.agent import workloads
@@ -16,6 +14,7 @@ from trogdor.claim.ledger import Ledger
 from trogdor.claim.model import Claim
 from trogdor.claim.settle import boot_id
 from trogdor.http.app import Endpoint, query_long
+from trogdor.http.message import Request
 from trogdor.http.openapi import with_docs
 from trogdor.http.sse import EventStream
 from trogdor.spec import REGISTRY
@@ -76,7 +75,7 @@ class Routes:
         return messages.uptime(self._start_ms, self._of.clock.wall_ms())
 
     async def create(self, request: Request, body: CreateWorkerRequest) -> None:
-        await self._workers.create(body, request.client.host if request.client else "")
+        await self._workers.create(body, request.host or "")
 
     async def stop(self, request: Request, body: StopWorkerRequest) -> None:
         await self._workers.stop(body.worker_id)

@@ -4,12 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from trogdor import metrics
 from trogdor.coordinator.state import Phase, State, is_fault
 from trogdor.http.app import Endpoint
+from trogdor.http.message import Request, Response
 from trogdor.instant import NS_PER_S
 from trogdor.metrics import gauge
 

@@ -6,12 +6,10 @@ from functools import cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
-from starlette.responses import Response
-
 from trogdor.coordinator.state import Task
 from trogdor.coordinator.tasks import Tasks
 from trogdor.http.app import Endpoint
+from trogdor.http.message import Request, Response
 from trogdor.wire.errors import BadRequest, NotFound
 
 if TYPE_CHECKING:
@@ -65,7 +63,7 @@ class Page:
         low, high = WIDTHS
         width = int(min(max(_number(request, "width", 1000), low), high))
         begin_ms, end_ms = _number(request, "begin", 0), _number(request, "end", self._tasks.clock.wall_ms())
-        svg = await self._board.draw(width, begin_ms, end_ms, request.query_params.get("filter", "")[:200])
+        svg = await self._board.draw(width, begin_ms, end_ms, request.param("filter")[:200])
         return Response(svg, media_type=TYPES["svg"], headers={"Cache-Control": "no-store"})
 
     async def span(self, _request: Request, _body: None) -> Any:
@@ -81,7 +79,7 @@ class Page:
     async def report(self, request: Request, _body: None) -> Response:
         from trogdor.timeline.report import report
 
-        wanted = request.query_params.getlist("taskId")
+        wanted = request.params("taskId")
         tasks = {task_id: json.loads(self._find(task_id).shown()) for task_id in wanted}
         if not tasks:
             raise BadRequest("taskId: which task?")
@@ -113,7 +111,7 @@ def _file(name: str) -> Response:
 
 
 def _number(request: Request, name: str, default: float) -> float:
-    text = request.query_params.get(name, "")
+    text = request.param(name)
     try:
         value = float(text) if text else float(default)
     except ValueError:

@@ -4,8 +4,6 @@ import asyncio
 from typing import Any
 
 from pydantic import Field
-from starlette.requests import Request
-from starlette.responses import Response
 
 from trogdor.client.errors import ClientError
 from trogdor.coordinator import admission
@@ -13,6 +11,7 @@ from trogdor.coordinator.leases import UNHEARD_S, Leases
 from trogdor.coordinator.state import Phase, State, Task, is_fault
 from trogdor.coordinator.tasks import Tasks
 from trogdor.http.app import Endpoint, query_long
+from trogdor.http.message import Request, Response
 from trogdor.http.server import close_when_unheard
 from trogdor.http.sse import EventStream
 from trogdor.wire import messages
@@ -109,26 +108,26 @@ class Routes:
         return messages.uptime(self.server_start_ms, self.tasks.clock.wall_ms())
 
     async def create(self, request: Request, body: CreateTaskRequest) -> None:
-        lease = self.leases.require(request.headers.get("trogdor-lease", ""))
+        lease = self.leases.require(request.header(b"trogdor-lease"))
         await self.tasks.create(body.id, body.spec, lease)
 
     async def stop(self, _request: Request, body: StopTaskRequest) -> None:
         await self.tasks.stop(body.id)
 
     async def destroy(self, request: Request, _body: None) -> None:
-        await self.tasks.destroy(request.query_params.get("taskId", ""))
+        await self.tasks.destroy(request.param("taskId"))
 
     async def show(self, request: Request, _body: None) -> Response:
         task = self._find(request.path_params["taskId"])
-        return Response(task.shown(), media_type="application/json")
+        return Response(task.shown())
 
     async def list(self, request: Request, _body: None) -> Response:
-        by_id, ids = self.tasks.by_id, request.query_params.getlist("taskId")
+        by_id, ids = self.tasks.by_id, request.params("taskId")
         tasks = [by_id[each] for each in sorted({*ids} & by_id.keys())] if ids else self.tasks.sorted()
-        return _shown(_filtered(request, tasks) if request.query_params else tasks)
+        return _shown(_filtered(request, tasks) if request.query else tasks)
 
     async def children(self, request: Request, _body: None) -> Response:
-        return _shown(self._find(request.query_params.get("taskId", "")).children or [])
+        return _shown(self._find(request.param("taskId")).children or [])
 
     def _find(self, task_id: str) -> Task:
         task = self.tasks.by_id.get(task_id)
@@ -164,16 +163,16 @@ class Routes:
         return checked
 
     async def hold_lease(self, request: Request, _body: None) -> Response:
-        close_when_unheard(request.scope, UNHEARD_S)
-        return EventStream(await self.leases.hold(request.query_params.get("id", "")))
+        close_when_unheard(request, UNHEARD_S)
+        return EventStream(await self.leases.hold(request.param("id")))
 
     async def end_lease(self, request: Request, _body: None) -> Any:
-        return await self.leases.end(request.query_params.get("id", ""))
+        return await self.leases.end(request.param("id"))
 
     async def events(self, request: Request, _body: None) -> Any:
         after = query_long(request, "after")
-        if "text/event-stream" in request.headers.get("accept", ""):
-            last = request.headers.get("last-event-id", "")
+        if "text/event-stream" in request.header(b"accept"):
+            last = request.header(b"last-event-id")
             return EventStream(self.tasks.events.follow(int(last) if last.isdecimal() else after))
         return {"events": await self.tasks.events.after(after, query_long(request, "limit"))}
 
@@ -233,14 +232,14 @@ class Routes:
 
 def _shown(tasks: "list[Task]") -> Response:
     if not tasks:
-        return Response(b"{}", media_type="application/json")
+        return Response(b"{}")
     rows = b",".join([task.named() for task in tasks])
-    return Response(b'{"tasks":{' + rows + b"}}", media_type="application/json")
+    return Response(b'{"tasks":{' + rows + b"}}")
 
 
 def _filtered(request: Request, tasks: "list[Task]") -> "list[Task]":
     """As upstream's TasksRequest.matches: a bound that is 0 or less is none."""
-    state = request.query_params.get("state", "")
+    state = request.param("state")
     if state and state not in list(State):
         raise BadRequest(f"State {state} is invalid. Must be one of [{', '.join(State)}]")
     first_start, last_start, first_end, last_end = (

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.requests import Request
-from starlette.responses import Response
 
+from trogdor.http.message import Request, Response
 from trogdor.spec import SpecError, UnknownSpecClass
 from trogdor.wire import errors
 from trogdor.wire.messages import Message
@@ -66,7 +65,7 @@ STATUS: tuple[tuple[type[Exception], int], ...] = (
 
 def json_response(value: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A compact JSON answer, keys in the order given."""
-    return Response(to_json(value), code, headers, "application/json")
+    return Response(to_json(value), code, headers)
 
 
 EMPTY = json_response({})
@@ -123,12 +122,12 @@ class Application:
         return answer if isinstance(answer, Response) else json_response(answer)
 
     def _find(self, request: Request) -> Endpoint:
-        path = request.scope["path"].rstrip("/") or "/"
+        path = request.path.rstrip("/") or "/"
         methods = self._fixed.get(path)
         if methods is None:
             for pattern, candidates in self._patterns:
                 if match := pattern.fullmatch(path):
-                    request.scope["path_params"] = match.groupdict()
+                    request.path_params = match.groupdict()
                     methods = candidates
                     break
             else:
@@ -140,23 +139,15 @@ class Application:
 
     def _check_host(self, request: Request) -> None:
         """Refuses names this daemon does not have: a web page whose name was pointed at it (DNS rebinding)."""
-        if request.scope.get("client") is None:
+        if request.host is None:
             return
-        host = _host_of(_header(request, b"host"))
+        host = _host_of(request.header(b"host"))
         if host not in self.hosts and not _is_address(host):
             raise HttpError(421, f"Unknown Host {host!r}: this daemon answers to {', '.join(sorted(self.hosts))}")
 
 
-def _header(request: Request, name: bytes) -> str:
-    """The first header of this name, in small letters; "" where there is none. For what every request is asked."""
-    for each, value in request.scope["headers"]:
-        if each == name:
-            return str(value, "latin-1")
-    return ""
-
-
 def _json_of(request: Request, content: bytes) -> bytes:
-    media, _, _ = _header(request, b"content-type").partition(";")
+    media, _, _ = request.header(b"content-type").partition(";")
     if media.strip().lower() != "application/json":
         raise HttpError(415, "HTTP 415 Unsupported Media Type")
     if not content:
@@ -185,7 +176,7 @@ def _is_address(host: str) -> bool:
 
 def query_long(request: Request, name: str, default: int = 0) -> int:
     """A whole number among the query's parameters. Raises BadRequest."""
-    text = request.query_params.get(name, "")
+    text = request.param(name)
     if not text:
         return default
     try:

@@ -14,18 +14,15 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
-from starlette.requests import Request
-from starlette.responses import Response
 
 from trogdor.http import app
+from trogdor.http.message import Request, Response
 from trogdor.http.sse import EventStream
 
 log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 64 << 10
 MAX_CONNECTIONS = 4096
-
-TRANSPORT = "trogdor.transport"
 
 Answer = Callable[[Request, bytes], Awaitable[Response]]
 
@@ -69,8 +66,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        self._client = transport.get_extra_info("peername") or None
-        self._extensions = {TRANSPORT: transport}
+        address = transport.get_extra_info("peername")
+        self._host = str(address[0]) if address else None
         self._shared.open.add(self)
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -144,15 +141,12 @@ class Connection(asyncio.Protocol):
         url = httptools.parse_url(self._url)
         path = url.path.decode("ascii")
         request = Request(
-            {
-                "type": "http",
-                "method": self._parser.get_method().decode("ascii"),
-                "path": unquote(path) if "%" in path else path,
-                "query_string": url.query or b"",
-                "headers": self._headers,
-                "client": self._client,
-                "extensions": self._extensions,
-            }
+            self._parser.get_method().decode("ascii"),
+            unquote(path) if "%" in path else path,
+            (url.query or b"").decode("ascii"),
+            self._headers,
+            self._host,
+            self.transport,
         )
         is_last = not self._parser.should_keep_alive() or self._parser.get_http_version() == "1.0"
         if self._busy:
@@ -171,7 +165,7 @@ class Connection(asyncio.Protocol):
     async def _respond(self, request: Request, body: bytes) -> None:
         response = await self._shared.answer(request, body)
         try:
-            with_body = request.scope["method"] != "HEAD"
+            with_body = request.method != "HEAD"
             if with_body and isinstance(response, EventStream):
                 await self._stream(response)
             else:
@@ -184,14 +178,14 @@ class Connection(asyncio.Protocol):
 
     def _write(self, response: Response, *, with_body: bool = True) -> None:
         if not self.transport.is_closing():
-            head = self._head(response, ())
-            self.transport.write(head + bytes(response.body) if with_body else head)
+            head = self._head(response)
+            self.transport.write(head + response.body if with_body else head)
 
     async def _stream(self, stream: EventStream) -> None:
         if self.transport.is_closing():
             self._gone.set()
         else:
-            self.transport.write(self._head(stream, ((b"transfer-encoding", b"chunked"),)))
+            self.transport.write(self._head(stream))
         await stream.send(self._write_chunk, self._gone)
         if not self.transport.is_closing():
             self.transport.write(b"0\r\n\r\n")
@@ -201,16 +195,10 @@ class Connection(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
 
-    def _head(self, response: Response, more: tuple[tuple[bytes, bytes], ...]) -> bytes:
-        lines = [_STATUS[response.status_code], self._shared.date]
-        for name, value in (*response.raw_headers, *more):
-            if b"\r" in value or b"\n" in value:
-                raise ValueError(f"a line break in the header {name!r}")
-            self._last = self._last or (name == b"connection" and value == b"close")
-            if name != b"connection":
-                lines += (name, b": ", value, b"\r\n")
-        lines.append(b"connection: close\r\n\r\n" if self._last else b"\r\n")
-        return b"".join(lines)
+    def _head(self, response: Response) -> bytes:
+        self._last = self._last or response.closes
+        end = b"connection: close\r\n\r\n" if self._last else b"\r\n"
+        return b"".join((_STATUS[response.status], self._shared.date, response.head, end))
 
     def _answered(self) -> None:
         self._busy = False

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from starlette.requests import Request
-from starlette.responses import HTMLResponse
-
 from trogdor import __version__
 from trogdor.http.app import Endpoint
+from trogdor.http.message import Request, Response
 
 ERROR = {"type": "object", "properties": {"code": {"type": "integer"}, "message": {"type": "string"}}}
 
@@ -18,8 +16,8 @@ def with_docs(title: str, endpoints: Sequence[Endpoint]) -> list[Endpoint]:
     async def openapi(request: Request, body: None) -> Any:
         return document(title, endpoints)
 
-    async def docs(request: Request, body: None) -> HTMLResponse:
-        return HTMLResponse(PAGE.replace("{title}", title))
+    async def docs(request: Request, body: None) -> Response:
+        return Response(PAGE.replace("{title}", title), media_type="text/html")
 
     return [
         *endpoints,

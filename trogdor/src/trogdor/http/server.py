@@ -12,11 +12,10 @@ from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
-from starlette.types import Scope
-
 from trogdor.http import sse
 from trogdor.http.app import Application
-from trogdor.http.connection import TRANSPORT, Connection, Connections
+from trogdor.http.connection import Connection, Connections
+from trogdor.http.message import Request
 
 KEEP_ALIVE_S = 75
 BACKLOG = 1024
@@ -86,12 +85,12 @@ class Server:
             self._ticker.cancel()
 
 
-def close_when_unheard(scope: Scope, after_s: float) -> None:
+def close_when_unheard(request: Request, after_s: float) -> None:
     """Closes a request's connection once what was sent is not acknowledged for ``after_s``: its other end is cut off.
 
     Without that TCP tries for a quarter of an hour.
     """
-    sock = scope["extensions"][TRANSPORT].get_extra_info("socket")
+    sock = request.transport.get_extra_info("socket")
     if sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(after_s * 1000))
 

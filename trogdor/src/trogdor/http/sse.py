@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.responses import Response
+
+from trogdor.http.message import Response
 
 MAX_WAITING = 10_000
 """Events that may wait for one slow reader before it is cut off."""
@@ -69,11 +70,13 @@ class EventStream(Response):
     """
 
     def __init__(self, source: AsyncGenerator[Event, None]) -> None:
-        super().__init__(None, 200, {"Cache-Control": "no-store"}, "text/event-stream")
-        del self.headers["content-length"]
+        super().__init__(b"", 200, {"Cache-Control": "no-store"}, "text/event-stream")
         self._source = source
         self._ended = asyncio.Event()
         _open.add(self)
+
+    def _length(self) -> dict[str, str]:
+        return {"transfer-encoding": "chunked"}
 
     def end(self) -> None:
         """Ends the stream from the server's side."""

@@ -15,7 +15,7 @@ from trogdor.cli.main import main
 from trogdor.cli.quick import for_typer, values_of
 from unit.cli.support import Daemon, Run
 
-COSTLY = ("trogdor.spec", "rich", "aiohttp", "starlette", "psycopg", "confluent_kafka", "asyncio")
+COSTLY = ("trogdor.spec", "rich", "aiohttp", "httptools", "psycopg", "confluent_kafka", "asyncio")
 
 
 def trogdor(*args: str, **env: str) -> "subprocess.CompletedProcess[str]":

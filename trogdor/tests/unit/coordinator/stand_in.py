@@ -5,9 +5,8 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.requests import Request
-
 from trogdor.http.app import Application, Endpoint, query_long
+from trogdor.http.message import Request
 from trogdor.http.server import Server, bind
 from trogdor.http.sse import Event, EventStream, Feed
 from trogdor.instant import Clock
@@ -114,7 +113,7 @@ class StandIn:
         return upstream if self.java else upstream + ours
 
     def _log(self, request: Request) -> None:
-        self.asked.append((request.method, request.url.path))
+        self.asked.append((request.method, request.path))
 
     async def _status(self, request: Request, _body: None) -> Any:
         self._log(request)
