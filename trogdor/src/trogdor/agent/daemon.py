@@ -24,6 +24,8 @@ from trogdor.platform.base import Platform
 from trogdor.spec import REGISTRY
 from trogdor.topology import DEFAULT_AGENT_PORT, Node, Topology
 from trogdor.warden import PATIENCE_S, Warden
+from trogdor.wire.messages import ArmWorkerRequest
+from trogdor.wire.status import FaultStatus
 
 log = logging.getLogger(__name__)
 
@@ -112,9 +114,11 @@ class Agent:
         return server, firing
 
     def _load_the_rest(self) -> None:
-        """Imports what faults need, after the first answer; then no collection of garbage looks at it again."""
+        """Makes what faults need, after the first answer; then no collection of garbage looks at it again."""
         import trogdor.probe.watches  # noqa: F401
 
+        for model in (FaultStatus, ArmWorkerRequest):
+            model.model_rebuild()
         log.debug("%d specs, of which %d are faults here", len([*REGISTRY]), len(self._platform.faults))
         gc.collect()
         gc.freeze()

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -116,6 +115,8 @@ def open_place(
 def _pid_of(node: Node) -> int:
     if node.place.pid is not None:
         return node.place.pid
+    import shutil
+
     from trogdor.containers import Engine, EngineError
 
     name, problems = str(node.place.container), []

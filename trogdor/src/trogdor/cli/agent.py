@@ -38,13 +38,12 @@ def command(
     """
     from trogdor.agent import daemon
     from trogdor.claim.ledger import JournalLocked, JournalUnreadable
-    from trogdor.cli import agent_exec
     from trogdor.http.server import ListenError
 
     options = _options(config, node, state, socket)
     set_up_logs(options.node, log_format)
     try:
-        code = daemon.run(options) if exec_ is None else agent_exec.run(options, exec_)
+        code = daemon.run(options) if exec_ is None else _run_one(options, exec_)
     except (JournalLocked, ListenError) as error:
         raise Failure(ExitCode.IMPOSSIBLE, str(error)) from None
     except (JournalUnreadable, daemon.FaultsRemain) as error:
@@ -52,6 +51,12 @@ def command(
     except OSError as error:
         raise Failure(ExitCode.IMPOSSIBLE, f"the agent cannot start: {error}") from None
     sys.exit(code)
+
+
+def _run_one(options: "Options", text: str) -> int:
+    from trogdor.cli import agent_exec
+
+    return agent_exec.run(options, text)
 
 
 def _options(config: Path, name: str, state: Path | None, socket: Path | None) -> "Options":

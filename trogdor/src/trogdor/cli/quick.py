@@ -1,7 +1,7 @@
 """The options of the commands that run daemons, described once: for typer, and for those who cannot wait for it."""
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, get_args
 
 
 class Option:
@@ -50,6 +50,7 @@ def for_typer(command: Callable[..., Any]) -> Callable[..., Any]:
 def _options_of(command: Callable[..., Any]) -> Iterator[tuple[str, type, Option]]:
     """Name, type and description of each."""
     for name, hint in command.__annotations__.items():
-        if get_origin(hint) is Annotated and isinstance(hint.__metadata__[0], Option):
-            kind = hint.__origin__
-            yield name, get_args(kind)[0] if get_args(kind) else kind, hint.__metadata__[0]
+        for option in getattr(hint, "__metadata__", ()):
+            if isinstance(option, Option):
+                kind = hint.__origin__
+                yield name, get_args(kind)[0] if get_args(kind) else kind, option

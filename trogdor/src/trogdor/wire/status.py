@@ -17,7 +17,7 @@ class FaultStatus(BaseModel):
     the colon is meant for programs.
     """
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", defer_build=True)
 
     text: str = ""
     verdict: str = "armed"
