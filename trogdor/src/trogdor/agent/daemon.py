@@ -119,9 +119,10 @@ class Agent:
 
         for model in (FaultStatus, ArmWorkerRequest):
             model.model_rebuild()
-        log.debug("%d specs, of which %d are faults here", len([*REGISTRY]), len(self._platform.faults))
+        specs, faults = len([*REGISTRY]), len(self._platform.faults)
         gc.collect()
         gc.freeze()
+        log.info("%d specs, of which %d are faults here", specs, faults)
 
     async def _beat(self) -> None:
         """Tells the warden that this event loop lives."""

@@ -69,6 +69,10 @@ class AgentProcess:
         self.until(lambda: "Starting agent process." in self.log.read_text())
         return self
 
+    def wait_until_loaded(self) -> None:
+        """Until no thread runs: stacks of running ones cannot be shown safely, and one loads after the first answer."""
+        self.until(lambda: "are faults here" in self.log.read_text())
+
     def until(self, holds: Callable[[], Any]) -> Any:
         """Waits until something is true and returns it."""
         deadline = time.monotonic() + WAIT_S

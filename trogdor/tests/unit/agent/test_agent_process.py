@@ -183,6 +183,7 @@ def test_a_command_stopped_while_it_is_being_started_leaves_nothing(agent: Any, 
 
 def test_a_crash_shows_where_and_leaves_nothing_of_a_command(own_agent: Any, tmp_path: Path) -> None:
     pids = _stubborn(own_agent, tmp_path / "pids")
+    own_agent.wait_until_loaded()
     own_agent.process.send_signal(signal.SIGABRT)
     assert own_agent.process.wait(60) == -signal.SIGABRT
     assert "Fatal Python error: Aborted" in own_agent.log.read_text()
@@ -244,6 +245,7 @@ def test_a_signal_ends_it_by_name_with_a_worker_running(own_agent: Any, number: 
     ("number", "said"), [(signal.SIGSEGV, "Segmentation fault"), (signal.SIGABRT, "Aborted")], ids=["SEGV", "ABRT"]
 )
 def test_a_crash_is_logged_by_name_with_every_threads_stack(own_agent: Any, number: signal.Signals, said: str) -> None:
+    own_agent.wait_until_loaded()
     own_agent.process.send_signal(number)
     assert own_agent.process.wait(60) == -number
     log = own_agent.log.read_text()

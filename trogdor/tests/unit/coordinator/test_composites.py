@@ -54,7 +54,7 @@ async def test_stopping_a_composite_stops_its_children_and_makes_no_more(pair: C
 
 async def test_a_childs_error_is_the_composites(pair: Cluster) -> None:
     pair.agents["node1"].fail_at_start["s/1"] = "no such thing"
-    steps = [{"durationMs": LONG_MS, "spec": NOOP}, {"offsetMs": 100, "durationMs": LONG_MS, "spec": NOOP}]
+    steps = [{"durationMs": 2000, "spec": NOOP}, {"offsetMs": 100, "durationMs": 2000, "spec": NOOP}]
     await pair.client.create_task("s", sequence(steps=steps))
     assert (await pair.done("s"))["error"] == "no such thing"
 

@@ -16,7 +16,7 @@ from trogdor.http.sse import Event, EventStream
 from trogdor.wire.messages import StopWorkerRequest
 
 WAIT_S = 60
-LARGE = 32 << 20
+LARGE = 16 << 20
 """More than sockets keep."""
 HEAD = b"Host: localhost\r\nContent-Type: application/json\r\n"
 BODY = b'{"workerId":5}'
