@@ -16,6 +16,7 @@ import pytest
 from trogdor.deploy.wheels import Wheels, make
 from trogdor.ducktape import sshd
 from trogdor.lab import Lab, Node
+from trogdor.lab.node import NodeProcess
 
 if os.geteuid() != 0 or not shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin"):
     pytest.skip("sshd in nodes needs root and openssh-server", allow_module_level=True)
@@ -76,58 +77,56 @@ def test_daemons_are_installed_checked_and_removed_exactly(hosts: Hosts, wheels:
     before = {name: traces(hosts, name) for name in hosts.lab.nodes}
     where = ",".join(f"{name}=root@{node.address}" for name, node in hosts.lab.nodes.items())
     deploy = ["deploy", "--ssh", where, "--coordinator", "n1", "--wheels", str(wheels.directory)]
-    try:
-        first = run(hosts, *deploy)
-        assert first.returncode == 0, first.stderr
-        assert f"n1: coordinator {wheels.version} answers on port 8889" in first.stdout
-        assert f"n2: agent {wheels.version} answers on port 8888" in first.stdout
-        started = ask(hosts, "n2", 8888, "/agent/status")["serverStartMs"]
-        assert list(ask(hosts, "n1", 8889, "/coordinator/nodes")["nodes"]) == ["n2"]
-        home = f"{PREFIX}/{wheels.version}"
-        prefix = hosts.lab.nodes["n2"].exec([f"{home}/venv/bin/python", "-I", "-c", "import trogdor; print(trogdor)"])
-        assert f"{home}/venv/lib" in prefix.stdout, prefix.stderr
-        digest = hosts.lab.nodes["n2"].path(f"{home}/digest")
-        digest.write_text("another wheel's\n")
-        again = run(hosts, *deploy)
-        assert again.returncode == 0, again.stderr
-        assert digest.read_text().strip() == wheels.digest
-        assert ask(hosts, "n2", 8888, "/agent/status")["serverStartMs"] > started
-    finally:
-        last = run(hosts, "undeploy", "--ssh", where)
-    assert last.returncode == 0, last.stderr
-    assert f"n2: removed {home}" in last.stdout
+    second = hosts.lab.nodes["n2"]
+    with second.popen(["sleep", "987655"]) as sleeper:
+        try:
+            first = run(hosts, *deploy)
+            assert first.returncode == 0, first.stderr
+            assert f"n1: coordinator {wheels.version} answers on port 8889" in first.stdout
+            assert f"n2: agent {wheels.version} answers on port 8888" in first.stdout
+            started = ask(hosts, "n2", 8888, "/agent/status")["serverStartMs"]
+            assert list(ask(hosts, "n1", 8889, "/coordinator/nodes")["nodes"]) == ["n2"]
+            home = f"{PREFIX}/{wheels.version}"
+            prefix = second.exec([f"{home}/venv/bin/python", "-I", "-c", "import trogdor; print(trogdor)"])
+            assert f"{home}/venv/lib" in prefix.stdout, prefix.stderr
+            digest = second.path(f"{home}/digest")
+            digest.write_text("another wheel's\n")
+            again = run(hosts, *deploy)
+            assert again.returncode == 0, again.stderr
+            assert digest.read_text().strip() == wheels.digest
+            assert ask(hosts, "n2", 8888, "/agent/status")["serverStartMs"] > started
+            kill_in_a_fault(second, home, sleeper)
+        finally:
+            last = run(hosts, "undeploy", "--ssh", where)
+        assert last.returncode == 0, last.stderr
+        assert f"n2: removed {home}" in last.stdout
+        assert state_of(second, sleeper) == "S", "the dead agent's fault is undone before its installation goes"
     assert {name: traces(hosts, name) for name in hosts.lab.nodes} == before
     nothing = run(hosts, "undeploy", "--ssh", where)
     assert nothing.stdout.splitlines() == [f"{name}: nothing of ours is in {PREFIX}" for name in hosts.lab.nodes]
 
 
-def test_a_fault_of_a_dead_agent_is_undone_before_its_installation_goes(hosts: Hosts, wheels: Wheels) -> None:
-    node = hosts.lab.nodes["n2"]
-    where = ["--ssh", f"n2=root@{node.address}"]
-    with node.popen(["sleep", "987655"]) as sleeper:
-        try:
-            assert run(hosts, "deploy", *where, "--wheels", str(wheels.directory)).returncode == 0
-            home = f"{PREFIX}/{wheels.version}"
-            spec = {
-                "class": "trogdor.fault.ProcessPauseFaultSpec",
-                "startMs": round(time.time() * 1000),
-                "durationMs": 600000,
-                "nodeNames": ["n2"],
-                "match": {"pattern": "^sleep 987655$"},
-            }
-            body = {"workerId": 1, "taskId": "pause", "spec": spec}
-            url = "http://127.0.0.1:8888/agent/worker/create"
-            sent = ["curl", "-sS", "-H", "Content-Type: application/json", "-d", json.dumps(body), url]
-            node.exec(sent, check=True)
-            state = f"until grep -q '^State:.T' /proc/{sleeper.pid}/status; do sleep 0.05; done"
-            node.exec(["sh", "-c", state], timeout=60, check=True)
-            ours = [each.pid for each in node.processes() if home in each.command]
-            node.exec(["kill", "-KILL", *map(str, ours)])
-            assert next(each for each in node.processes() if each.pid == sleeper.pid).state == "T"
-        finally:
-            gone = run(hosts, "undeploy", *where)
-        assert gone.returncode == 0, gone.stderr
-        assert next(each for each in node.processes() if each.pid == sleeper.pid).state == "S"
+def kill_in_a_fault(node: Node, home: str, sleeper: NodeProcess) -> None:
+    """Has the node's agent stop the sleeper, and kills it and its warden."""
+    spec = {
+        "class": "trogdor.fault.ProcessPauseFaultSpec",
+        "startMs": round(time.time() * 1000),
+        "durationMs": 600000,
+        "nodeNames": [node.name],
+        "match": {"pattern": "^sleep 987655$"},
+    }
+    body = json.dumps({"workerId": 1, "taskId": "pause", "spec": spec})
+    url = "http://127.0.0.1:8888/agent/worker/create"
+    node.exec(["curl", "-sS", "-H", "Content-Type: application/json", "-d", body, url], check=True)
+    stopped = f"until grep -q '^State:.T' /proc/{sleeper.pid}/status; do sleep 0.05; done"
+    node.exec(["sh", "-c", stopped], timeout=60, check=True)
+    ours = [each.pid for each in node.processes() if home in each.command]
+    node.exec(["kill", "-KILL", *map(str, ours)])
+    assert state_of(node, sleeper) == "T"
+
+
+def state_of(node: Node, sleeper: NodeProcess) -> str:
+    return next(each for each in node.processes() if each.pid == sleeper.pid).state
 
 
 SYSTEMCTL = r"""#!/bin/sh
