@@ -63,6 +63,12 @@ struct State {
     stopping: bool,
 }
 
+impl State {
+    fn in_use(&self) -> bool {
+        !self.stopping || self.threads > 0
+    }
+}
+
 /// One thread's turn at serving a request.
 pub struct Turn<'a> {
     /// Room for the data of a READ's reply.
@@ -277,9 +283,12 @@ impl Pool {
 
     /// Waits until the mount is gone and every request has been served.
     pub fn wait(&self) {
-        let mut state = self.state();
-        while !(state.stopping && state.threads == 0) {
-            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+        drop(self.done.wait_while(self.state(), |state| state.in_use()));
+    }
+
+    /// The same, but not for ever; false if the mount was not gone by then.
+    pub fn wait_at_most(&self, timeout: Duration) -> bool {
+        let waited = self.done.wait_timeout_while(self.state(), timeout, |state| state.in_use());
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use crate::channel::Channel;
 use crate::fs::{Fs, Mode, Settings};
@@ -14,6 +15,9 @@ use crate::nodes::Nodes;
 use crate::outside::{Outside, Place};
 use crate::pool::Pool;
 use crate::sys::{self, Errno};
+
+/// How long an unmounted mount may take to be gone. It is not while another mount namespace has a copy of it.
+const UNTIL_GONE: Duration = Duration::from_secs(2);
 
 /// All that a mount is made of.
 pub struct Plan {
@@ -61,8 +65,8 @@ pub fn serve(plan: Plan, ready: impl Fn() + Send + Sync + 'static) -> io::Result
         waiting.wait();
         drop(end);
     });
-    if finish(&fs, &plan.mountpoint, &ended)? {
-        pool.wait();
+    if finish(&fs, &plan.mountpoint, &ended)? && !pool.wait_at_most(UNTIL_GONE) {
+        log::warn!("another mount namespace has a copy of the mount; its users get ENOTCONN from now on");
     }
     log::info!("unmounted {}", plan.mountpoint.display());
     Ok(())

@@ -227,6 +227,19 @@ def test_sigterm_writes_back_and_unmounts(make_mount: MakeMount) -> None:
         os.close(file)
 
 
+def test_a_copy_of_the_mount_in_another_namespace_does_not_keep_the_daemon(make_mount: MakeMount) -> None:
+    fs = make_mount()
+    (fs.mountpoint / "file").write_bytes(b"written")
+    copy = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo ready; read line"]
+    with subprocess.Popen(copy, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        assert fs.pid is not None
+        status = Path(f"/proc/{fs.pid}/stat")
+        os.kill(fs.pid, signal.SIGTERM)
+        wait_until(lambda: status.read_text().rpartition(")")[2].split()[0] == "Z", "the daemon lives on")
+    assert (fs.target / "file").read_bytes() == b"written"
+
+
 def test_without_its_compiled_part_it_says_what_to_do(tmp_path: Path) -> None:
     package = Path(kibosh.__file__).parent
     shutil.copytree(package, tmp_path / "kibosh", ignore=shutil.ignore_patterns("_native*", "__pycache__"))
