@@ -63,7 +63,7 @@ def asked(draw_from: st.DrawFn) -> tuple[RandomScheduleSpec, Topology]:
 
 
 @given(asked())
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=40)
 def test_never_more_at_once_than_asked_never_outside_the_window_never_on_an_excluded_node(
     given_: tuple[RandomScheduleSpec, Topology],
 ) -> None:
@@ -76,7 +76,7 @@ def test_never_more_at_once_than_asked_never_outside_the_window_never_on_an_excl
 
 
 @given(asked())
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=40)
 def test_a_drawn_schedule_is_a_valid_spec_and_survives_json(given_: tuple[RandomScheduleSpec, Topology]) -> None:
     spec, topology = given_
     tasks = fixed(spec, topology)
@@ -86,7 +86,7 @@ def test_a_drawn_schedule_is_a_valid_spec_and_survives_json(given_: tuple[Random
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(3, 9), st.integers(1, 6))
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=40)
 def test_a_minority_leaves_a_quorum_at_every_moment(seed: int, count: int, at_once: int) -> None:
     topology = nodes(count)
     drawn = draw(schedule(seed=seed, atOnce=at_once, nodes={"count": "minority"}, maxFaults=300), topology)
