@@ -1,5 +1,6 @@
 """Kafka clients out of Java properties, and topics made as upstream's WorkerUtils makes them."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -18,6 +19,9 @@ ADMIN_REQUEST_TIMEOUT_MS = 25_000
 TOPICS_AT_ONCE = 10
 LOG_LEVEL = 2
 """librdkafka tells each failed attempt to connect at level 3; each kind of error is told once instead."""
+
+CLOSE_S = 3.0
+"""So long a consumer may take to leave its group: brokers that hang would hold it up for minutes."""
 
 Client = TypeVar("Client")
 
@@ -73,6 +77,13 @@ def consumer(conf: ClientConf, channel: Channel) -> Consumer:
 def admin(conf: ClientConf, channel: Channel) -> AdminClient:
     """An admin client. Raises WorkloadError when librdkafka refuses a value."""
     return made(AdminClient, conf.properties, channel)
+
+
+def close(client: Any) -> None:
+    """Closes a consumer: it commits and leaves its group, as far as the brokers answer in time."""
+    closing = threading.Thread(target=client.close, name="closing", daemon=True)
+    closing.start()
+    closing.join(CLOSE_S)
 
 
 def create_topics(

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from trogdor.spec.generators import TimestampProcessor
 from trogdor.spec.workload import ConsumeBenchSpec, ShareConsumeBenchSpec
 from trogdor.workload.channel import Channel, run
-from trogdor.workload.clients import WorkloadError, conf_of, consumer, reason, topic_partitions
+from trogdor.workload.clients import WorkloadError, close, conf_of, consumer, reason, topic_partitions
 from trogdor.workload.histogram import Histogram, float32
 from trogdor.workload.pacing import Pace, per_second, unlimited
 from trogdor.workload.payloads import LONG_BYTES
@@ -167,7 +167,7 @@ class ConsumeBench:
     def _run(self, consuming: Consuming) -> None:
         try:
             consuming.consume(self._processor)
-            consuming.client.close()
+            close(consuming.client)
         except (KafkaException, RuntimeError) as failure:
             self._failures.append(reason(failure))
             self._channel.stop.set()

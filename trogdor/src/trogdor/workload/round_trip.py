@@ -14,7 +14,7 @@ from trogdor.spec.generators import SequentialPayload
 from trogdor.spec.workload import RoundTripWorkloadSpec
 from trogdor.workload.channel import Channel, run
 from trogdor.workload.client_properties import ClientConf
-from trogdor.workload.clients import WorkloadError, conf_of, consumer, create_topics, made, reason
+from trogdor.workload.clients import WorkloadError, close, conf_of, consumer, create_topics, made, reason
 from trogdor.workload.librdkafka import Producer
 from trogdor.workload.pacing import Pace, per_second
 from trogdor.workload.payloads import batches
@@ -190,7 +190,7 @@ class RoundTrip:
                     logged = time.monotonic()
                     waiting = self._outstanding.sent - self._outstanding.received
                     self._channel.log(f"waiting for {waiting} message(s), from {self._outstanding.first} on")
-            self._consumer.close()
+            close(self._consumer)
         except (KafkaException, RuntimeError) as failure:
             self._failure = reason(failure)
             self._channel.stop.set()
