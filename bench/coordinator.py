@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import sys
@@ -170,6 +171,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement of creates")
     parser.add_argument("--rounds", type=int, default=3, help="of measurements of creates")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its daemons end with it
     row("", "Java 4.1.0", "aim", f"ours (load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores)")
     measure_help()
     for kind in ("agent", "coordinator"):
