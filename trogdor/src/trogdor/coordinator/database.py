@@ -39,6 +39,10 @@ class Table:
         columns = ", ".join(f"{name} {kind.replace(NUMBER_KEY, number_key)}" for name, kind in self.columns.items())
         return f"CREATE TABLE IF NOT EXISTS {self.name} ({columns}, PRIMARY KEY ({self.key}))"
 
+    def add(self, column: str) -> str:
+        """Gives a table that was made before there was this column, which has a default, the column."""
+        return f"ALTER TABLE {self.name} ADD COLUMN {column} {self.columns[column]}"
+
     @cached_property
     def put(self) -> str:
         """Puts a row, values in the order of the columns, in the place of the one with its key."""
@@ -94,6 +98,9 @@ class Database(Protocol):
     def read(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
         """The rows of a query."""
 
+    def columns(self, table: str) -> set[str]:
+        """The names of a table's columns."""
+
     def size_bytes(self) -> int:
         """How much of this machine's disk its files take."""
 
@@ -143,6 +150,9 @@ class Sqlite:
 
     def read(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
         return _as_dicts(self._session.execute(sql, values))
+
+    def columns(self, table: str) -> set[str]:
+        return _names_of(self._session.execute(f"SELECT * FROM {table} LIMIT 0"))
 
     def size_bytes(self) -> int:
         files = (Path(self._path + suffix) for suffix in ("", "-wal"))
@@ -205,6 +215,9 @@ class Postgresql:
         self._session.commit()
         return rows
 
+    def columns(self, table: str) -> set[str]:
+        return _names_of(self._session.execute(f"SELECT * FROM {table} LIMIT 0"))
+
     def size_bytes(self) -> int:
         return 0
 
@@ -213,6 +226,10 @@ class Postgresql:
 
     def close(self) -> None:
         self._session.close()
+
+
+def _names_of(cursor: Any) -> set[str]:
+    return {column[0] for column in cursor.description}
 
 
 def _as_dicts(cursor: Any) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import secrets
 import uuid
 
-from trogdor.coordinator.store import ABOUT, FORMAT, TASKS, Store, StoreError
+from trogdor.coordinator.store import ABOUT, FORMAT, OLDER_FORMATS, TASKS, Store, StoreError
 
 COUNTER_BITS = 32
 PREFIX_BITS = 20
@@ -28,8 +28,9 @@ class Identity:
     async def load(self) -> None:
         """Takes up where the last coordinator with this store ended. Raises StoreError."""
         about = {row["key"]: row["value"] for row in await self._store.read(f"SELECT * FROM {ABOUT.name}")}
-        if about.setdefault("format", FORMAT) != FORMAT:
-            raise StoreError(f"the store has format {about['format']}, this version reads format {FORMAT}")
+        if (found := about.get("format", FORMAT)) not in (*OLDER_FORMATS, FORMAT):
+            raise StoreError(f"the store has format {found}, this version reads {', '.join((*OLDER_FORMATS, FORMAT))}")
+        about["format"] = FORMAT
         self.name = about.setdefault("name", str(uuid.uuid4()))
         self._prefix = int(about.setdefault("prefix", str(secrets.randbelow((1 << PREFIX_BITS) - 1) + 1)))
         self.frozen = about.get("frozen") == "true"

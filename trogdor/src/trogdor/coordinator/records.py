@@ -5,13 +5,12 @@ task's way), reports (what its agents say), tasks (what is asked for).
 """
 
 import asyncio
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from trogdor.coordinator.events import Events
 from trogdor.coordinator.identity import Identity
-from trogdor.coordinator.state import Task, Worker, dump, is_fault
+from trogdor.coordinator.state import Phase, Task, Worker, dump, is_fault
 from trogdor.coordinator.store import FOUND, TASKS, WORKERS, Store
 from trogdor.instant import NS_PER_MS, Clock
 from trogdor.metrics import FaultFigures
@@ -99,10 +98,15 @@ class Records:
             self._save(task)
         self.events.emit("task", taskId=task.id, state=task.state, error=task.error or None)
 
-    def _save(self, task: Task, workers: Iterable[Worker] = ()) -> "asyncio.Future[None]":
-        for worker in workers:
-            self._save_worker(worker)
+    def _save(self, task: Task) -> "asyncio.Future[None]":
         return self.store.put(TASKS, task.to_row())
+
+    def _save_new(self, task: Task) -> "asyncio.Future[None]":
+        """A task just made, and those of its workers that an agent may be told of: the task's row names the others."""
+        for worker in task.workers.values():
+            if worker.phase is not Phase.NEW:
+                self._save_worker(worker)
+        return self._save(task)
 
     def _save_worker(self, worker: Worker) -> None:
         self.store.put(WORKERS, worker.to_row())

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from typing import Any
 
 from trogdor.coordinator.state import Phase, State, Task, Worker
 from trogdor.coordinator.store import FOUND, TASKS, WORKERS, rows_by
@@ -19,18 +20,25 @@ async def resume(tasks: Tasks) -> None:
     rows_found = await tasks.store.read(f"SELECT * FROM {FOUND.name}")
     asked = {row["task_seq"]: json.loads(row["found"]) for row in rows_found}
     found = [_task(row, tasks) for row in rows]
-    for task in found:
+    for task, row in zip(found, rows, strict=True):
         task.found = asked.get(task.seq)
-        for entry in workers.get(task.seq, []):
-            if entry["node"] in tasks.agents:
-                task.workers[entry["node"]] = Worker.from_row(entry, task)
-            elif entry["phase"] != Phase.DONE and not task.error:
-                task.error = f"node {entry['node']} is not in the configuration any more"
+        for worker in _workers(task, json.loads(row["workers"]), workers.get(task.seq, [])):
+            if worker.node in tasks.agents:
+                task.workers[worker.node] = worker
+            elif worker.phase is not Phase.DONE and not task.error:
+                task.error = f"node {worker.node} is not in the configuration any more"
     _take_up_samples(found, tasks)
     tasks.take_up_all(found)
     unfinished = sum(not task.is_final for task in tasks.by_id.values())
     if rows:
         log.info("resumed %d tasks from the store, %d of them not done", len(rows), unfinished)
+
+
+def _workers(task: Task, ids: dict[str, int], rows: list[dict[str, Any]]) -> list[Worker]:
+    """A task's workers; ``ids``, by node, of a store of format 1 are none, and each has a row."""
+    known = {row["id"] for row in rows}
+    new = [Worker(id_, task, node) for node, id_ in ids.items() if id_ not in known]
+    return sorted([*new, *(Worker.from_row(row, task) for row in rows)], key=lambda worker: worker.id)
 
 
 def _take_up_samples(found: list[Task], tasks: Tasks) -> None:

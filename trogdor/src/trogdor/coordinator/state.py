@@ -197,6 +197,7 @@ class Task:
             self.destroyed,
             self.error,
             self.lease,
+            dump({worker.node: worker.id for worker in self.workers.values()}),
         )
 
 

@@ -30,7 +30,9 @@ from trogdor.wire.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
-FORMAT = "1"
+FORMAT = "2"
+OLDER_FORMATS = ("1",)
+"""Those whose stores are read too: what they lack is added."""
 CHECKPOINT_COMMITS = 1000
 """A checkpoint, which waits for the disk, is made this often, beside the commits and not by one of them."""
 
@@ -51,9 +53,10 @@ TASKS = Table(
         "destroyed": "BOOLEAN NOT NULL",
         "error": "TEXT NOT NULL",
         "lease": "VARCHAR NOT NULL",
+        "workers": "TEXT NOT NULL DEFAULT '{}'",
     },
 )
-"""``original`` is what an idempotent create is compared with, ``spec`` the effective one."""
+"""``original`` is what an idempotent create is compared with, ``spec`` the effective one. ``workers``: node → id."""
 
 WORKERS = Table(
     "workers",
@@ -68,7 +71,7 @@ WORKERS = Table(
         "status": "TEXT NOT NULL",
     },
 )
-"""``phase`` is the last one the agent has acknowledged."""
+"""``phase`` is the last one the agent has acknowledged. A worker without a row is one that no agent was told of."""
 
 FOUND = Table("found", {"task_seq": NUMBER_KEY, "found": "TEXT NOT NULL"})
 """Of composites whose nodes were asked for: whom they hit and how that was found."""
@@ -168,6 +171,9 @@ class Store:
         self._database.open()
         for table in TABLES:
             self._database.change_many(table.create(self._database.number_key), [()])
+            there = self._database.columns(table.name)
+            for column in table.columns.keys() - there:
+                self._database.change_many(table.add(column), [()])
         self._database.commit()
 
     def _work(self) -> None:

@@ -87,7 +87,7 @@ class Tasks(Reports):
             task.state, task.error, task.done_ms = State.DONE, error, self.clock.wall_ms()
         else:
             self._divide(task, names)
-        self._stored[task.seq] = self._save(task, [*task.workers.values()])
+        self._stored[task.seq] = self._save_new(task)
         self.events.emit("task", taskId=task.id, state=task.state, error=error or None)
         return task
 
@@ -136,7 +136,7 @@ class Tasks(Reports):
         except Exception as error:  # whatever a stranger's spec raises, once its nodes are known
             task.state, task.error, task.done_ms = State.DONE, str(error), self.clock.wall_ms()
             parent.error = parent.error or task.error
-        self._save(task, [*task.workers.values()])
+        self._save_new(task)
         self.events.emit("task", taskId=task.id, state=task.state, error=task.error or None)
         self.store.flush_then(lambda: self.launch(task))
 

@@ -411,11 +411,33 @@ async def test_a_row_that_the_database_never_takes_fails_nothing_but_itself(
     with monkeypatch.context() as patched:
         patched.setattr(tasks.identity, "_prefix", TOO_LARGE)
         with pytest.raises(store.RowsRefused, match=r"refuses 2 rows: workers"):
-            await tasks.create("itself", parse(noop(startMs=FAR_MS)))
+            await tasks.create("itself", parse(noop(startMs=tasks.clock.wall_ms() + 30_000)))
     await pair.client.create_task("later", noop(startMs=FAR_MS))
     await pair.crash()
     await pair.start()
     assert sorted(await pair.client.tasks()) == ["beside", "later"]
+
+
+async def test_a_store_of_the_first_format_is_carried_on(pair: Cluster) -> None:
+    """It had a row for each worker from the start, and a task's row did not name them."""
+    assert pair.coordinator
+    await pair.client.create_task("far", noop(startMs=FAR_MS))
+    ids = {name: worker.id for name, worker in pair.coordinator.tasks.by_id["far"].workers.items()}
+    await pair.crash()
+    with sqlite3.connect(pair.state / "coordinator.db") as old:
+        ((seq,),) = old.execute("SELECT seq FROM tasks WHERE id = 'far'")
+        for node, id_ in ids.items():
+            old.execute("INSERT INTO workers VALUES (?, ?, ?, 'NEW', -1, -1, '', '\"receiving\"')", (id_, seq, node))
+        old.execute("ALTER TABLE tasks DROP COLUMN workers")
+        old.execute("UPDATE about SET value = '1' WHERE key = 'format'")
+    for _ in range(2):
+        await pair.start()
+        assert {name: worker.id for name, worker in pair.coordinator.tasks.by_id["far"].workers.items()} == ids
+        await pair.client.create_task("new", noop(startMs=FAR_MS))
+        await pair.crash()
+    with sqlite3.connect(pair.state / "coordinator.db") as store_now:
+        assert [*store_now.execute("SELECT value FROM about WHERE key = 'format'")] == [("2",)]
+    await pair.start()
 
 
 async def test_what_waits_for_a_full_disk_is_bounded_and_no_more_tasks_are_taken(
