@@ -11,35 +11,13 @@ from trogdor.claim.model import Claim
 from trogdor.instant import Clock, FiringThread
 from trogdor.platform.base import Fault, Plan, Scene
 from trogdor.probe.expect import ProcessStopped
-from trogdor.probe.sight import SEEN, Sight
+from trogdor.probe.sight import SEEN
 from trogdor.spec.task import NoOpTaskSpec
 from trogdor.topology import Node, Topology
+from unit.agent.sees import SeesAtOnce
 
 NODE = Node("here")
 ANYTHING = ProcessStopped(pid=0, started=0)
-
-
-class SeesAtOnce:
-    """A watch to which all is as it should be."""
-
-    async def based(self, within_s: float) -> None:
-        """Needs no look before."""
-
-    async def seen(self, fired_ns: int) -> Sight:
-        return Sight(SEEN, fired_ns)
-
-    def looked_back(self, fired_ns: int, undone_ns: int) -> Sight:
-        return Sight(SEEN, fired_ns)
-
-    async def broken(self) -> str:
-        await asyncio.Event().wait()
-        return ""
-
-    async def gone(self, undone_ns: int) -> Sight:
-        return Sight(SEEN, undone_ns)
-
-    def close(self) -> None:
-        """Holds nothing."""
 
 
 async def live(ledger: Ledger, claims: Sequence[Claim], hold_s: float) -> None:

@@ -13,36 +13,15 @@ from trogdor.claim.ledger import Ledger
 from trogdor.claim.model import CannotInject, Claim, Term, Trouble
 from trogdor.instant import Clock, FiringThread
 from trogdor.platform.base import Fault, Plan, Scene
-from trogdor.probe.sight import SEEN, Sight
 from trogdor.spec.task import NoOpTaskSpec
 from trogdor.topology import Node, Topology
+from unit.agent.sees import SeesAtOnce
 from unit.claim.toy import KINDS, Toy
 
 NOW_NS = Clock().boot_ns()
 TERM = Term("t1", 1, NOW_NS, NOW_NS + 3600 * 10**9)
 NODES = Topology({"n1": Node("n1", agent_port=1)})
 WAIT_S = 30.0
-
-
-class Sees:
-    """Sees everything at once."""
-
-    async def based(self, within_s: float) -> None: ...
-
-    async def seen(self, fired_ns: int) -> Sight:
-        return Sight(SEEN, fired_ns)
-
-    def looked_back(self, fired_ns: int, undone_ns: int) -> Sight:
-        return Sight(SEEN, fired_ns)
-
-    async def broken(self) -> str:
-        await asyncio.Event().wait()
-        return ""
-
-    async def gone(self, undone_ns: int) -> Sight:
-        return Sight(SEEN, undone_ns)
-
-    def close(self) -> None: ...
 
 
 def plan(_spec: Any, _scene: Any, keys: list[str], term: Term) -> Plan:
@@ -53,7 +32,7 @@ def work_of(facts: Callable[[Any, Any], list[str]], ledger: Ledger, firing: Firi
     fault = Fault(NoOpTaskSpec, facts, plan, ("on", "off"), replan_ms=5)
     scene = Scene(NODES.nodes["n1"], NODES)
     return InjectFault(
-        Injection(fault, NoOpTaskSpec(), TERM, scene, 0, ledger, Clock(), firing, lambda expect, term: Sees())
+        Injection(fault, NoOpTaskSpec(), TERM, scene, 0, ledger, Clock(), firing, lambda expect, term: SeesAtOnce())
     )
 
 
