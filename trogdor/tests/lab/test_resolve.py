@@ -1,8 +1,10 @@
 """Resolvers ask real systems who is who, each time in a short-lived process on the coordinator's node."""
 
+import ctypes
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from lab.postgresql import DATA, START, as_postgres, make_home, needs_postgresql
 from lab.waiting import wait_until
 from trogdor.lab import Lab
 from trogdor.lab.recipes.etcd import Etcd
+from trogdor.resolve.libpq import bundled
 
 pytestmark = pytest.mark.lab
 
@@ -63,6 +66,13 @@ def test_a_command_or_a_resolver_that_is_not_there_is_told() -> None:
     assert found[0]["nodes"] == ["n1"]
     assert "exited with 3: nobody knows" in found[1]["error"]
     assert "no resolver 'oracle'" in found[2]["error"]
+
+
+def test_where_the_system_has_no_libpq_the_one_in_psycopgs_wheel_is_taken() -> None:
+    if find_spec("psycopg_binary") is None:
+        pytest.skip("psycopg's wheel is not installed")
+    (library,) = bundled()
+    assert ctypes.CDLL(library).PQlibVersion() >= 120000
 
 
 @needs_postgresql

@@ -4,7 +4,7 @@ Options: ``hosts`` (``n1:5432,…``; else every node is asked at 5432), ``user``
 ``timeoutMs``. The role must be allowed to connect; ``pg_is_in_recovery()`` needs no further right.
 """
 
-from trogdor.resolve import DEFAULT_TIMEOUT_S, CannotResolve, Found, Options, ask_all, ends, node_at
+from trogdor.resolve import DEFAULT_TIMEOUT_S, CannotResolve, Found, Options, ask_all, ends, libpq, node_at
 from trogdor.topology import Topology
 
 PORT = 5432
@@ -15,23 +15,19 @@ def resolve(topology: Topology, role: str, options: Options) -> Found:
     """The nodes whose server plays this part now. Raises CannotResolve."""
     if role not in ROLES:
         raise CannotResolve(f"postgresql knows no role {role!r}: there are {', '.join(ROLES)}")
-    try:
-        import psycopg
-    except ImportError:
-        raise CannotResolve("the resolver postgresql needs psycopg: pip install 'pytrogdor[postgresql]'") from None
     timeout_s = max(round(float(options.get("timeoutMs", DEFAULT_TIMEOUT_S * 1000)) / 1000), 1)
     asked = ends(options.get("hosts"), topology, PORT)
 
     def in_recovery(host: str, port: int) -> bool:
+        given = {
+            "host": host, "port": port, "user": options.get("user", "postgres"), "password": options.get("password"),
+            "dbname": options.get("database", "postgres"), "connect_timeout": timeout_s,
+        }  # fmt: skip
         try:
-            with psycopg.connect(
-                host=host, port=port, user=options.get("user", "postgres"), password=options.get("password"),
-                dbname=options.get("database", "postgres"), connect_timeout=timeout_s,
-            ) as connection:  # fmt: skip
-                row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
-        except psycopg.Error as failure:
-            raise CannotResolve(str(failure).strip().splitlines()[0]) from None
-        return bool(row and row[0])
+            parameters = {name: str(value) for name, value in given.items() if value is not None}
+            return libpq.ask("SELECT pg_is_in_recovery()", parameters) == "t"
+        except libpq.PostgresqlError as failure:
+            raise CannotResolve(str(failure)) from None
 
     answers, failures = ask_all(asked, in_recovery, enough=len(asked))
     wanted = sorted(node_at(host, topology) for (host, _), standby in answers.items() if standby != (role == "primary"))
