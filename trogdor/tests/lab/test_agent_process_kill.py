@@ -15,6 +15,7 @@ SCRIPT = "while :; do echo tick; sleep 0.1; done"
 DEAF = f"trap '' TERM; {SCRIPT}"
 NOBODY = 65534
 LONG_MS = 60_000
+NOTHING_BLOCKED = "SigBlk:\t0000000000000000"
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,16 @@ def spec(**fields: Any) -> dict[str, Any]:
 
 
 def traits(node: Node, pid: int) -> list[str]:
-    """What a process is, as /proc shows it to anybody."""
+    """What a process is, as /proc shows it to anybody, while it is no shell that is just forking."""
+
+    def settled() -> list[str]:
+        found = _traits_now(node, pid)
+        return found if NOTHING_BLOCKED in found else []
+
+    return list(until(settled))
+
+
+def _traits_now(node: Node, pid: int) -> list[str]:
     looks = (
         "cat cmdline environ | tr '\\0' '\\n' | grep -v ^TROGDOR_STARTED_FOR=; readlink exe cwd fd/1 fd/2; cat limits"
     )
