@@ -1,5 +1,6 @@
 """What a coordinator's store keeps, on SQLite and on a real PostgreSQL; and that one coordinator at a time leads it."""
 
+import asyncio
 import itertools
 import json
 import signal
@@ -99,6 +100,22 @@ async def test_a_row_that_cannot_be_written_fails_itself_and_no_other(url: str) 
     await store.close()
     store = await opened(url)
     assert await rows(store) == [(1, "before"), (3, "beside"), (4, "after")]
+    await store.close()
+
+
+async def test_who_gives_up_waiting_for_a_commit_takes_it_from_nobody(url: str) -> None:
+    async def wait(done: asyncio.Future[None]) -> None:
+        await done
+
+    store = await opened(url)
+    done = store.put(EVENTS, (1, "kept"))
+    one, other = asyncio.create_task(wait(done)), asyncio.create_task(wait(done))
+    await asyncio.sleep(0)
+    one.cancel()
+    await other
+    with pytest.raises(asyncio.CancelledError):
+        await one
+    assert await rows(store) == [(1, "kept")]
     await store.close()
 
 

@@ -45,6 +45,8 @@ END_FAULTS_S = 3.5
 """Of the five seconds in which a coordinator ends, how long its agents have to acknowledge."""
 WITHDRAW_S = 1.0
 MAX_FILES = 65_536
+COLLECTED_EVERY = 10_000
+"""So many objects are made between two looks for cycles: most are a task's, and stay."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -137,6 +139,7 @@ class Coordinator:
         await self._server.listen(sockets, self._settings.state / SOCKET)
         gc.collect()
         gc.freeze()  # all that is there now is there to stay: no collection of garbage looks at it again
+        gc.set_threshold(COLLECTED_EVERY)
         self._keepers = [asyncio.create_task(agent.run()) for agent in self.tasks.agents.values()]
         log.info("Starting coordinator process.")
         self._say_who_can_inject(listening)

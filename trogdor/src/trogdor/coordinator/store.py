@@ -109,11 +109,18 @@ class RowsRefused(StoreError):
         self.rows = rows
 
 
+class _Done(asyncio.Future[None]):
+    """The end of a commit. Whoever waits for it may be cancelled, and is when it comes; the commit goes on."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        return False
+
+
 @dataclass
 class _Batch:
     """What one commit will put (a row) and delete (None), by table and key."""
 
-    done: "asyncio.Future[None]"
+    done: _Done
     changes: dict[Table, dict[Any, Values | None]] = field(default_factory=dict)
 
 
@@ -208,14 +215,18 @@ class Store:
     def _change(self, table: Table, key: Any, row: Values | None) -> "asyncio.Future[None]":
         pending = self._pending
         if pending is None:
-            pending = self._pending = _Batch(self._loop.create_future())
+            pending = self._pending = _Batch(_Done(loop=self._loop))
             pending.done.add_done_callback(_retrieve)
             self._newest = pending.done
             if not self._busy:
                 self._busy = True
-                self._loop.call_soon(self._commit_pending)
+                self._loop.call_soon(self._gather)
         pending.changes.setdefault(table, {})[key] = row
         return pending.done
+
+    def _gather(self) -> None:
+        """What was asked since the first change, and is read by now, shares its commit."""
+        self._loop.call_soon(self._commit_pending)
 
     def _commit_pending(self) -> None:
         batch, self._pending = self._pending, None
@@ -356,7 +367,7 @@ class Store:
         """Returns once every change made so far is on disk that ever can be. Raises StoreError."""
         if self._newest is not None:
             with suppress(RowsRefused):
-                await asyncio.shield(self._newest)
+                await asyncio.shield(self._newest)  # so that whoever gives up is free at once
 
     def flush_then(self, call: Callable[[], None]) -> None:
         """Calls once every change made so far is on disk that ever can be; not at all where nothing can."""

@@ -118,7 +118,10 @@ class Tasks(Reports):
             return
         is_near = self._is_near(task)
         for name in names:
-            self._add_worker(task, name, is_near)
+            worker = task.workers[name] = Worker(self.identity.next_worker(), task, name)
+            if is_near and self._can_be_told(worker):
+                worker.phase = Phase.SHIPPED
+            self._register(worker)
 
     def _make_composite(self, task: Task) -> None:
         task.children = []
@@ -140,19 +143,12 @@ class Tasks(Reports):
         self.events.emit("task", taskId=task.id, state=task.state, error=task.error or None)
         self.store.flush_then(lambda: self.launch(task))
 
-    def _add_worker(self, task: Task, node: str, is_near: bool) -> None:
-        worker = Worker(self.identity.next_worker(), task, node)
-        if is_near and self._can_be_told(worker):
-            worker.phase = Phase.SHIPPED
-        task.workers[node] = worker
-        self._register(worker)
-
     async def _until_stored(self, task: Task) -> None:
         stored = self._stored.get(task.seq)
         if stored is None:
             return
         try:
-            await asyncio.shield(stored)
+            await stored
         except StoreError as error:
             if not isinstance(error, RowsRefused) or error.rows & _rows_of(task):
                 self._discard(task)

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import to_json
@@ -160,12 +161,14 @@ def too_large() -> HttpError:
     return HttpError(413, f"The body is larger than {MAX_BODY_BYTES} bytes", {"Connection": "close"})
 
 
+@lru_cache(maxsize=16)
 def _host_of(header: str) -> str:
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
     return header.partition(":")[0].lower().rstrip(".")
 
 
+@lru_cache(maxsize=16)
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)

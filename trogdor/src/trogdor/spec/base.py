@@ -4,7 +4,7 @@ import importlib
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -51,10 +51,16 @@ class Document(BaseModel):
         return dict(self._written())
 
     def _written(self) -> Iterator[tuple[str, Any]]:
-        for name, field in type(self).model_fields.items():
+        for name, written in _names_in(type(self)):
             value = _to_json(getattr(self, name))
             if name in self.keeps_empty or not (value is None or value in ("", [], {})):
-                yield field.alias or name, value
+                yield written, value
+
+
+@cache
+def _names_in(document: type[Document]) -> tuple[tuple[str, str], ...]:
+    """The fields by their names here and in JSON."""
+    return tuple((name, field.alias or name) for name, field in document.model_fields.items())
 
 
 def _to_json(value: Any) -> Any:

@@ -10,5 +10,5 @@ def words_of(event: Mapping[str, Any]) -> str:
     """One line: what it is, of what, where, and how it went."""
     status = event.get("status")
     verdict = status.get("verdict") if isinstance(status, Mapping) else None
-    words = [*(event.get(name) for name in _NAMED), verdict, event.get("error"), event.get("reason")]
-    return "  ".join(" ".join(str(word).split()) for word in words if word)
+    words = [*map(event.get, _NAMED), verdict, event.get("error"), event.get("reason")]
+    return "  ".join([" ".join(str(word).split()) for word in words if word])
