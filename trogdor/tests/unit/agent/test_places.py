@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from trogdor.agent.place import AgentPlace, Places
+from trogdor.claim import ledger
 from trogdor.claim.ledger import Ledger
 from trogdor.claim.place import Place
 from trogdor.instant import Clock
@@ -77,7 +78,10 @@ async def test_who_waits_for_a_place_may_go_without_it_being_entered_twice(
     assert container.entered == before + 1
 
 
-async def test_a_place_whose_journal_another_holds_is_told_so(places: Places, tmp_path: Path) -> None:
+async def test_a_place_whose_journal_another_holds_is_told_so(
+    places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "LOCKED_S", 0.05)
     holder = Ledger.open(tmp_path, "c1", KINDS)
     with pytest.raises(OSError, match="c1"):
         await places.find("c1")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from trogdor.claim import journal
+from trogdor.claim import ledger as ledger_module
 from trogdor.claim.books import Books
 from trogdor.claim.ledger import JournalLocked, JournalUnreadable, Ledger
 from trogdor.claim.model import CannotInject, Claim, Trouble
@@ -38,7 +39,10 @@ def test_the_node_is_the_fold_of_what_is_fired_and_goes_back_after_the_last(tmp_
     ledger.close()
 
 
-def test_a_second_agent_of_the_same_name_is_refused_and_told_who_holds_it(tmp_path: Path) -> None:
+def test_a_second_agent_of_the_same_name_is_refused_and_told_who_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "LOCKED_S", 0.05)
     ledger = Ledger.open(tmp_path, "n1", KINDS)
     with pytest.raises(JournalLocked, match="is held by process"):
         Ledger.open(tmp_path, "n1", KINDS)

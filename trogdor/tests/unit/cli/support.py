@@ -50,6 +50,7 @@ def serving() -> Iterator[Daemon]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or each answer's body waits 40 ms for an acknowledgement of its head
 
         def answer_any(self) -> None:
             if daemon.closing.is_set():

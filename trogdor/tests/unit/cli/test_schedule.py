@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from trogdor.hunt import run as hunt_run
 from trogdor.spec import parse
 from unit.cli.support import Daemon, Run
 
@@ -20,6 +21,13 @@ faults:
   - spec: {class: NetworkPartitionFaultSpec, partitions: [$nodes, $others]}
 """
 NODES = {"nodes": {f"n{number}": {"up": True} for number in range(1, 6)}}
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are looked at without a pause: they are done when they have been looked at often enough."""
+    monkeypatch.setattr(hunt_run, "POLL_S", 0.0)
+    monkeypatch.setattr(hunt_run, "MOST_POLL_S", 0.0)
 
 
 @pytest.fixture

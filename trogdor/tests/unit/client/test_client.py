@@ -38,6 +38,7 @@ class Daemon(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each answer's body waits 40 ms for an acknowledgement of its head
     server: Daemon
 
     def _serve(self) -> None:

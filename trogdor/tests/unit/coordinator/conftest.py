@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from trogdor.client import AsyncClient, Task
+from trogdor.coordinator import nodes, progress
 from trogdor.coordinator.daemon import Coordinator, Settings
 from trogdor.coordinator.webhooks import Webhook
 from trogdor.instant import Clock
@@ -72,6 +73,10 @@ class Cluster:
         await self.client.close()
         await crashed.close()
 
+    def jump(self, passed_ms: int) -> None:
+        """Lets time pass for the coordinator."""
+        self.clock.passed_ns += passed_ms * 1_000_000
+
     async def until(self, what: Callable[[], Any]) -> None:
         end = time.monotonic() + DEADLINE_S
         while not what():
@@ -87,6 +92,15 @@ class Cluster:
             assert time.monotonic() < end, f"{task_id} is {task}"
             await asyncio.sleep(0.005)
         return task
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a coordinator does again and again it does more often here."""
+    monkeypatch.setattr(nodes, "BEAT_S", 0.3)
+    monkeypatch.setattr(nodes, "RETRY_S", 0.05)
+    monkeypatch.setattr(progress, "LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr(progress, "LONGEST_SLEEP_NS", 50_000_000)
 
 
 @pytest.fixture

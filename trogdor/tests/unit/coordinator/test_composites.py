@@ -29,7 +29,7 @@ def target(program: str, spec: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 async def test_a_sequence_runs_its_steps_in_rounds_and_is_one_task(pair: Cluster) -> None:
     steps = [{"durationMs": 1000, "spec": NOOP}, {"offsetMs": 100, "durationMs": 1000, "spec": NOOP}]
-    await pair.client.create_task("s", sequence(steps=steps, repeat=2))
+    await pair.client.create_task("s", sequence(steps=steps, repeat=2, periodMs=400))
     task = await pair.done("s")
     assert "error" not in task
     assert list(await pair.client.tasks()) == ["s"]
@@ -54,7 +54,7 @@ async def test_stopping_a_composite_stops_its_children_and_makes_no_more(pair: C
 
 async def test_a_childs_error_is_the_composites(pair: Cluster) -> None:
     pair.agents["node1"].fail_at_start["s/1"] = "no such thing"
-    steps = [{"durationMs": 2000, "spec": NOOP}, {"offsetMs": 100, "durationMs": 2000, "spec": NOOP}]
+    steps = [{"durationMs": 1000, "spec": NOOP}, {"offsetMs": 100, "durationMs": 1000, "spec": NOOP}]
     await pair.client.create_task("s", sequence(steps=steps))
     assert (await pair.done("s"))["error"] == "no such thing"
 
@@ -93,8 +93,12 @@ async def test_nodes_are_found_by_a_command_just_before_the_start(pair: Cluster)
 
 async def test_a_composite_may_be_a_part_of_another(pair: Cluster) -> None:
     external = {"class": "ExternalCommandSpec", "commandNode": "$node", "command": ["true"]}
-    steps = [{"durationMs": 5000, "spec": target("print('node1')", external)}]
+    steps = [{"durationMs": LONG_MS, "spec": target("print('node1')", external)}]
     await pair.client.create_task("s", sequence(steps=steps, repeat=2, periodMs=300))
+    agent = pair.agents["node1"]
+    await pair.until(lambda: len(agent.fired) == 2)
+    for worker_id in agent.fired:
+        agent.end(worker_id)
     task = await pair.done("s")
     assert "error" not in task
     inner = task["status"]["children"]
@@ -128,8 +132,9 @@ async def test_a_command_that_fails_or_names_no_node_is_the_tasks_error(pair: Cl
         "elsewhere": ("print('mars')", 60_000, "mars: no node with an agent"),
         "hangs": ("import time; time.sleep(600)", 500, "no answer within 0.5 s"),
     }
-    for name, (program, deadline_ms, error) in programs.items():
+    for name, (program, deadline_ms, _) in programs.items():
         await pair.client.create_task(name, target(program, external, durationMs=100, deadlineMs=deadline_ms))
+    for name, (*_, error) in programs.items():
         assert error in (await pair.done(name))["error"], name
 
 
@@ -235,9 +240,9 @@ async def test_a_task_of_a_class_that_is_not_known_any_more_is_ended_and_the_oth
     await pair.until(lambda: running() == ["other", "other"])
 
 
-async def test_shutdown_disarms_the_children_of_what_waits_and_they_start_after_it(pair: Cluster) -> None:
+async def test_shutdown_disarms_the_children_of_what_waits_and_they_are_armed_after_it(pair: Cluster) -> None:
     assert pair.coordinator
-    start_ms = pair.coordinator.tasks.clock.wall_ms() + 4000
+    start_ms = pair.coordinator.tasks.clock.wall_ms() + 50_000
     spec = sequence(steps=[{"durationMs": LONG_MS, "spec": NOOP}], startMs=start_ms)
     await pair.client.create_task("s", spec)
     await pair.until(lambda: all(agent.workers for agent in pair.agents.values()))
@@ -245,18 +250,22 @@ async def test_shutdown_disarms_the_children_of_what_waits_and_they_start_after_
     pair.coordinator = None
     assert not any(agent.workers for agent in pair.agents.values())
     await pair.start()
-    await pair.in_state("s", "RUNNING")
-    await pair.until(lambda: all(len(agent.fired) == 1 for agent in pair.agents.values()))
+    await pair.until(lambda: all(agent.workers for agent in pair.agents.values()))
+    held = [held for agent in pair.agents.values() for held in agent.workers.values()]
+    assert [(worker.request.task_id, worker.state) for worker in held] == 2 * [("s/0", "STARTING")]
+    assert (await pair.client.task("s"))["state"] == "PENDING"
 
 
 async def test_heal_names_the_nodes_where_a_composites_tasks_remain(
     pair: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(routes, "HEAL_S", 0.5)
-    pair.agents["node1"].deaf = True
+    deaf = pair.agents["node1"]
+    deaf.deaf = True
     await pair.client.create_task("s", sequence(steps=[{"durationMs": LONG_MS, "spec": NOOP}]))
     await pair.until(lambda: all(agent.fired for agent in pair.agents.values()))
     assert await pair.client.heal() == {"stopped": ["s"], "remaining": {"s": ["node1"]}}
+    deaf.end(deaf.fired[0])
 
 
 async def test_who_is_followed_is_followed_on_after_a_restart_and_what_was_found_is_kept(

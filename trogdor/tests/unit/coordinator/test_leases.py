@@ -52,14 +52,18 @@ async def test_a_client_that_is_gone_takes_its_tasks_with_it(pair: Cluster, monk
         await pair.client._connection.send(calls.create_task("u", noop(), lease_id))
 
 
-async def test_a_lease_comes_back_after_the_coordinator_does(pair: Cluster) -> None:
+async def test_a_lease_comes_back_after_the_coordinator_does(pair: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "RESTART_GRACE_S", DEADLINE_S)
     async with pair.client.lease() as lease:
         await pair.client.create_task("t", noop(durationMs=LONG_MS), lease)
         await pair.in_state("t", "RUNNING")
         await pair.crash()
         await pair.start()
         assert pair.coordinator
-        await asyncio.sleep(leases.RESTART_GRACE_S + 1)
+        held = pair.coordinator.leases
+        assert held._ending.keys() == {lease.id}
+        await pair.until(lambda: lease.id in held._held)
+        assert not held._ending
         assert (await pair.client.task("t"))["state"] == "RUNNING"
     assert (await pair.done("t"))["cancelled"] is True
 

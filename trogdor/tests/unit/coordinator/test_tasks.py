@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trogdor.client import Conflict, Failed, NotFound, Refused
-from trogdor.coordinator import database, progress, store
+from trogdor.coordinator import daemon, database, progress, store
 from trogdor.coordinator.state import Phase
 from trogdor.spec import parse
 from unit.coordinator.conftest import Cluster
@@ -63,7 +63,7 @@ async def test_a_short_task_for_now_runs_late_where_its_agent_was_busy(cluster: 
     await cluster.add("node1", java=java)
     await cluster.start()
     await cluster.met()
-    cluster.agents["node1"].busy_s = 1.0
+    cluster.agents["node1"].busy_s = 0.5
     await cluster.client.create_task("t", noop(durationMs=20))
     task = await cluster.done("t")
     assert task.get("error", "") == ""
@@ -72,8 +72,8 @@ async def test_a_short_task_for_now_runs_late_where_its_agent_was_busy(cluster: 
 
 
 async def test_a_task_for_a_given_time_expires_where_its_agent_was_busy(pair: Cluster) -> None:
-    pair.agents["node1"].busy_s = 2.0
-    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 1000, durationMs=20))
+    pair.agents["node1"].busy_s = 1.0
+    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 300, durationMs=20))
     assert (await pair.done("t"))["error"] == "worker expired"
 
 
@@ -116,9 +116,10 @@ async def test_an_armed_task_is_final_when_its_stop_is_answered(pair: Cluster) -
 
 async def test_a_task_far_ahead_is_shipped_when_it_is_near(pair: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "SHIP_AHEAD_NS", 100_000_000)
-    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 2000, durationMs=LONG_MS))
+    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 50_000, durationMs=LONG_MS))
     assert set(phases(pair, "t").values()) == {Phase.NEW}
-    await pair.until(lambda: all(agent.fired for agent in pair.agents.values()))
+    pair.jump(49_950)
+    await pair.until(lambda: all(agent.workers for agent in pair.agents.values()))
 
 
 async def test_a_destroyed_task_is_gone_at_once_and_from_the_store_once_acknowledged(pair: Cluster) -> None:
@@ -162,12 +163,15 @@ async def test_an_agent_that_answers_rubbish_is_lost_and_met_again(pair: Cluster
 
 
 async def test_an_agent_that_restarts_before_the_instant_is_told_again(pair: Cluster) -> None:
-    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 5000, durationMs=LONG_MS))
+    await pair.client.create_task("t", noop(startMs=now_ms(pair) + 50_000, durationMs=LONG_MS))
     await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.ARMED})
-    await pair.agents["node0"].kill()
-    await pair.agents["node0"].start()
-    await pair.until(lambda: all(len(agent.fired) == 1 for agent in pair.agents.values()))
-    await pair.in_state("t", "RUNNING")
+    agent = pair.agents["node0"]
+    told = {worker_id: held.request for worker_id, held in agent.workers.items()}
+    await agent.kill()
+    await agent.start()
+    await pair.until(lambda: agent.workers)
+    assert [(held.request.task_id, held.state) for held in agent.workers.values()] == [("t", "STARTING")]
+    assert agent.workers.keys() == told.keys()
 
 
 @pytest.mark.parametrize("java", [False, True])
@@ -191,13 +195,12 @@ async def test_an_agent_that_comes_after_the_end_never_starts(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch, java: bool
 ) -> None:
     monkeypatch.setattr(progress, "OVERDUE_NS", 300 * 10**9)
-    await cluster.add("node0")
-    await cluster.add("node1", java=java)
+    await cluster.add("node0", clock=cluster.clock)
+    await cluster.add("node1", java=java, clock=cluster.clock)
     await cluster.agents["node1"].kill()
     await cluster.start()
-    end_ms = now_ms(cluster) + 600
-    await cluster.client.create_task("t", noop(startMs=end_ms - 100, durationMs=100), check=False)
-    await cluster.until(lambda: now_ms(cluster) > end_ms)
+    await cluster.client.create_task("t", noop(startMs=now_ms(cluster) + 50_000, durationMs=100), check=False)
+    cluster.jump(50_100)
     await cluster.agents["node1"].start()
     assert (await cluster.done("t"))["error"] == "worker expired"
     assert not cluster.agents["node1"].fired
@@ -226,9 +229,10 @@ async def test_an_unknown_worker_of_a_known_task_is_adopted_and_of_an_unknown_on
 
 async def test_a_node_that_stays_away_does_not_wedge_its_task(pair: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "OVERDUE_NS", 500_000_000)
-    await pair.client.create_task("t", noop(durationMs=1500))
+    await pair.client.create_task("t", noop(durationMs=LONG_MS))
     await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.RUNNING})
     await pair.agents["node1"].kill()
+    pair.jump(LONG_MS)
     task = await pair.done("t")
     assert "node node1 not seen since " in task["error"]
     assert "its fault may last until " in task["error"]
@@ -237,7 +241,7 @@ async def test_a_node_that_stays_away_does_not_wedge_its_task(pair: Cluster, mon
 async def test_a_stopped_task_whose_agent_is_away_is_final_when_its_lease_has_run_out(
     pair: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "LEASE_NS", 2_000_000_000)
+    monkeypatch.setattr(progress, "LEASE_NS", 500_000_000)
     await pair.client.create_task("t", noop(startMs=now_ms(pair) + 50_000, durationMs=1000))
     await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.ARMED})
     await pair.agents["node1"].kill()
@@ -318,7 +322,7 @@ async def test_agents_are_heard_before_they_are_given_up_by_a_coordinator_that_w
 async def test_a_lease_that_the_coordinator_before_gave_is_waited_for(
     pair: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lease_ms = 1200
+    lease_ms = 500
     monkeypatch.setattr(progress, "LEASE_NS", LONG_MS * 10**6)
     await pair.client.create_task("t", noop(startMs=now_ms(pair) + 50_000, durationMs=1000))
     await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.ARMED})
@@ -358,7 +362,10 @@ async def test_shutdown_ends_what_runs_and_keeps_what_waits(pair: Cluster) -> No
     assert states == {"far": "PENDING", "near": "PENDING", "running": "DONE"}
 
 
-async def test_shutdown_is_not_held_up_by_an_agent_that_takes_stops_and_does_nothing(pair: Cluster) -> None:
+async def test_shutdown_is_not_held_up_by_an_agent_that_takes_stops_and_does_nothing(
+    pair: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "END_FAULTS_S", 0.5)
     pair.agents["node0"].deaf = True
     await pair.client.create_task("t", noop(durationMs=LONG_MS))
     await pair.until(lambda: set(phases(pair, "t").values()) == {Phase.RUNNING})
@@ -371,6 +378,7 @@ async def test_what_cannot_be_written_is_tried_again_and_no_agent_forgets_before
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "BUSY_MS", 10)
+    monkeypatch.setattr(store, "RETRY_S", 0.05)
     await cluster.add("node0")
     await cluster.start()
     await cluster.met()
