@@ -1,13 +1,19 @@
-"""Keys or values of many messages as C takes them: where in memory each begins, and how many bytes it has."""
+"""Keys or values of many messages as C has them: where in memory each begins, and how many bytes it has."""
 
 import ctypes
 from array import array
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from struct import Struct
 
 Bytes = bytes | None
 
 WORD_BYTES = 8
+
+MEMORY = memoryview((ctypes.c_uint64 * (1 << 45)).from_address(0)).cast("B").cast("Q")
+"""The memory of this process, 2^48 bytes, in words: what an address points at is ``MEMORY[address // WORD_BYTES]``."""
+
+_BYTES = MEMORY.cast("B")
 
 
 class Column:
@@ -26,12 +32,20 @@ class Column:
         for address, length in zip(self.addresses, self.lengths, strict=True):
             yield ctypes.string_at(address, length) if address else None
 
+    def numbers(self, form: Struct, *, alone: bool = False) -> list[int]:
+        """The number that each begins with, in this form, and with ``alone`` ends with; who has none is left out."""
+        read, size = form.unpack_from, form.size
+        addressed = zip(self.addresses, self.lengths, strict=True)
+        if alone:
+            return [read(_BYTES, address)[0] for address, length in addressed if length == size]
+        return [read(_BYTES, address)[0] for address, length in addressed if length >= size]
+
 
 def column(payloads: Sequence[Bytes]) -> Column:
     """A column of these payloads."""
     lengths = array("Q", [len(payload or b"") for payload in payloads])
     joined = b"".join([payload or b"" for payload in payloads])
-    addresses = array("Q", accumulate(lengths[:-1], initial=_address(joined)))
+    addresses = array("Q", accumulate(lengths, initial=_address(joined)))[:-1]
     for at, payload in enumerate(payloads):
         if payload is None:
             addresses[at] = 0

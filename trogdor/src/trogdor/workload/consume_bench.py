@@ -4,31 +4,64 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from struct import Struct
+from typing import Any, Protocol, TypeVar
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError
 
 from trogdor.spec.generators import TimestampProcessor
 from trogdor.spec.workload import ConsumeBenchSpec, ShareConsumeBenchSpec
 from trogdor.workload.channel import Channel, run
-from trogdor.workload.clients import WorkloadError, close, conf_of, consumer, reason, topic_partitions
+from trogdor.workload.client_properties import ClientConf
+from trogdor.workload.clients import WorkloadError, close, conf_of, consumer, made, reason, topic_partitions
+from trogdor.workload.columns import Column
 from trogdor.workload.histogram import Histogram, float32
+from trogdor.workload.librdkafka.consumer import Consumer
 from trogdor.workload.pacing import Pace, per_second, unlimited
-from trogdor.workload.payloads import LONG_BYTES
 from trogdor.workload.producing import latency_fields
 from trogdor.workload.topics import subscriptions
 
 Bench = TypeVar("Bench", ConsumeBenchSpec, ShareConsumeBenchSpec)
+
+STAMP = Struct("<q")
+"""What a timestamp payload begins with: ms since 1970."""
 
 POLL_S = 0.05
 ASSIGNED_S = 0.5
 """So seldom a consumer is asked for its partitions, which may be thousands."""
 
 MAX_POLL_INTERVAL_MS = 100_000
+MAX_ERRORS_LOGGED = 10
 SAME_GROUP = (
     "You may not specify an explicit partition assignment when using multiple consumers in the same group."
     "Please leave the consumer group unset, specify topics instead of partitions or use a single consumer."
 )
+
+
+class Polled(Protocol):
+    """The messages of one poll."""
+
+    failures: list[KafkaError]
+
+    def __len__(self) -> int: ...
+
+    @property
+    def size(self) -> int:
+        """The bytes of all keys and values."""
+        ...
+
+    @property
+    def values(self) -> Column: ...
+
+
+class Client(Protocol):
+    """A consumer, or a member of a share group."""
+
+    def poll(self, most: int, seconds: float) -> Polled: ...
+
+    def assignment(self) -> list[tuple[str, int]]: ...
+
+    def close(self) -> None: ...
 
 
 class Processor:
@@ -42,15 +75,12 @@ class Processor:
         self._histogram = Histogram()
         self._lock = threading.Lock()
 
-    def process(self, messages: Sequence[Message]) -> None:
+    def process(self, values: Column) -> None:
         """Takes the messages of one poll; those without a timestamp are passed over."""
         now = time.time_ns() // 1_000_000
-        for message in messages:
-            value = message.value()
-            if value is not None and len(value) >= LONG_BYTES:
-                late = now - int.from_bytes(value[:LONG_BYTES], "little", signed=True)
-                with self._lock:
-                    self._histogram.record(min((late - self._least) // self._step, self._last))
+        for stamp in values.numbers(STAMP):
+            with self._lock:
+                self._histogram.record(min((now - stamp - self._least) // self._step, self._last))
 
     def status(self) -> dict[str, Any]:
         """Upstream's TimestampRecordProcessor.StatusData."""
@@ -66,7 +96,7 @@ class Consuming:
 
     def __init__(
         self,
-        client: Any,
+        client: Client,
         client_id: str,
         spec: ConsumeBenchSpec | ShareConsumeBenchSpec,
         at_once: int,
@@ -108,9 +138,9 @@ class Consuming:
                 continue
             elapsed_ms = (time.monotonic_ns() - began) // 1_000_000
             if processor is not None:
-                processor.process(messages)
+                processor.process(messages.values)
             self._latencies.record(elapsed_ms, len(messages))
-            self._bytes += sum(map(len, messages)) + sum(map(len, filter(None, map(Message.key, messages))))
+            self._bytes += messages.size
             left -= len(messages)
             owed = len(messages) if left > 0 else len(messages) - 1
             while owed > 0 and (taken := self._pace.take(owed)):
@@ -122,25 +152,16 @@ class Consuming:
             f" in {took_ms} ms."
         )
 
-    def _poll(self, most: int) -> list[Message]:
-        """What there is, at most so many, waiting a little for the first; errors are logged."""
-        first = self.client.poll(POLL_S)
-        if first is None:
-            return []
-        if (now := time.monotonic()) > self._assigned_until:
-            self._assigned = [f"{part.topic}-{part.partition}" for part in self.client.assignment()]
+    def _poll(self, most: int) -> Polled:
+        """What there is, at most so many, waiting a little for the first; the first errors are logged."""
+        messages = self.client.poll(most, POLL_S)
+        if messages and (now := time.monotonic()) > self._assigned_until:
+            self._assigned = [f"{topic}-{number}" for topic, number in self.client.assignment()]
             self._assigned_until = now + ASSIGNED_S
-        return self._sound([first, *(self.client.consume(most - 1, 0) if most > 1 else ())])
-
-    def _sound(self, messages: list[Message]) -> list[Message]:
-        """The messages among those polled; the first errors are logged."""
-        if not any(map(Message.error, messages)):
-            return messages
-        for failure in (message for message in messages if message.error() is not None):
-            self._errors += 1
-            if self._errors <= 10:
-                self._channel.log(f"{self.client_id}: {failure.error()}")
-        return [message for message in messages if message.error() is None]
+        for failure in messages.failures[: max(MAX_ERRORS_LOGGED - self._errors, 0)]:
+            self._channel.log(f"{self.client_id}: {failure}")
+        self._errors += len(messages.failures)
+        return messages
 
 
 class ConsumeBench:
@@ -168,7 +189,7 @@ class ConsumeBench:
         try:
             consuming.consume(self._processor)
             close(consuming.client)
-        except (KafkaException, RuntimeError) as failure:
+        except Exception as failure:  # whatever ends this thread is to end the others
             self._failures.append(reason(failure))
             self._channel.stop.set()
 
@@ -179,21 +200,23 @@ def consumers(spec: ConsumeBenchSpec, channel: Channel) -> list[Consuming]:
     named = any(wanted.values())
     if named and spec.consumer_group and spec.threads_per_worker > 1:
         raise WorkloadError(SAME_GROUP)
-    made = [_make(spec, index, channel) for index in range(spec.threads_per_worker)]
-    assigned = _assignment(made[0].client, wanted) if named and made else []
-    for consuming in made:
+    confs = [_conf(spec, index, channel) for index in range(spec.threads_per_worker)]
+    assigned = _assignment(confs[0], wanted, channel) if named and confs else []
+    consuming = []
+    for conf in confs:
+        client = made(Consumer, conf.properties, channel)
         if named:
-            consuming.client.assign(assigned)
+            client.assign(assigned)
         else:
-            consuming.client.subscribe(list(wanted))
-    return made
+            client.subscribe(wanted)
+        consuming.append(Consuming(client, str(conf.properties["client.id"]), spec, conf.max_poll_records, channel))
+    return consuming
 
 
-def _make(spec: ConsumeBenchSpec, index: int, channel: Channel) -> Consuming:
+def _conf(spec: ConsumeBenchSpec, index: int, channel: Channel) -> ClientConf:
     group = {"group.id": spec.consumer_group or f"consume-bench-{uuid.uuid4()}", "auto.offset.reset": "earliest"}
     base = base_of(spec, index, channel) | group
-    conf = conf_of("consumer", channel, base, spec.common_client_conf, spec.consumer_conf)
-    return Consuming(consumer(conf, channel), base["client.id"], spec, conf.max_poll_records, channel)
+    return conf_of("consumer", channel, base, spec.common_client_conf, spec.consumer_conf)
 
 
 def base_of(spec: ConsumeBenchSpec | ShareConsumeBenchSpec, index: int, channel: Channel) -> dict[str, str]:
@@ -205,12 +228,16 @@ def base_of(spec: ConsumeBenchSpec | ShareConsumeBenchSpec, index: int, channel:
     }
 
 
-def _assignment(client: Consumer, wanted: dict[str, list[int]]) -> list[TopicPartition]:
-    return [
-        TopicPartition(topic, number)
+def _assignment(conf: ClientConf, wanted: dict[str, list[int]], channel: Channel) -> list[tuple[str, int, int]]:
+    """Each partition that is wanted, and where to begin: where its group has been. Raises WorkloadError."""
+    asking = consumer(conf, channel)
+    assigned = [
+        (topic, number, OFFSET_INVALID)
         for topic, numbers in wanted.items()
-        for number in numbers or topic_partitions(client, topic)
+        for number in numbers or topic_partitions(asking, topic)
     ]
+    close(asking)
+    return assigned
 
 
 def consume_bench(spec: ConsumeBenchSpec, channel: Channel) -> None:

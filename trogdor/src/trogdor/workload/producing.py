@@ -13,7 +13,7 @@ from trogdor.workload.client_properties import ClientConf
 from trogdor.workload.clients import WorkloadError, made
 from trogdor.workload.columns import Column
 from trogdor.workload.histogram import Histogram, float32
-from trogdor.workload.librdkafka import Producer
+from trogdor.workload.librdkafka.producer import Producer
 
 RUN = 2000
 """The most messages of one run."""

@@ -6,27 +6,31 @@ from array import array
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
+from struct import Struct
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
 from trogdor.spec.generators import SequentialPayload
 from trogdor.spec.workload import RoundTripWorkloadSpec
 from trogdor.workload.channel import Channel, run
 from trogdor.workload.client_properties import ClientConf
-from trogdor.workload.clients import WorkloadError, close, conf_of, consumer, create_topics, made, reason
-from trogdor.workload.librdkafka import Producer
+from trogdor.workload.clients import WorkloadError, close, conf_of, create_topics, made, reason
+from trogdor.workload.columns import Column
+from trogdor.workload.librdkafka.consumer import Consumer
+from trogdor.workload.librdkafka.producer import Producer
 from trogdor.workload.pacing import Pace, per_second
 from trogdor.workload.payloads import batches
 from trogdor.workload.producing import CONNECT_S, RUN, in_turn
 from trogdor.workload.topics import active_partitions, materialize
 
-KEY_BYTES = 4
+KEY = Struct("<I")
 POLL_S = 0.05
 LOG_INTERVAL_S = 5.0
 REQUEST_TIMEOUT_MS = "105000"
 MAX_UNACKNOWLEDGED = 20_000
 METADATA_TIMEOUT_S = 60.0
+ASK_S = 10.0
 
 ONLY_FAILURES = "delivery.report.only.error"
 """Who has no failure is told of nothing: a message's acknowledgement is seen by its leaving the producer's queue."""
@@ -89,7 +93,7 @@ class RoundTrip:
 
     def __init__(self, spec: RoundTripWorkloadSpec, partitions: list[tuple[str, int]], channel: Channel) -> None:
         self._spec, self._partitions, self._channel = spec, partitions, channel
-        self._keys, self._values = batches(SequentialPayload(size=KEY_BYTES)), batches(spec.value_generator)
+        self._keys, self._values = batches(SequentialPayload(size=KEY.size)), batches(spec.value_generator)
         self._outstanding = Outstanding()
         self._failed: deque[int] = deque()
         self._failure = ""
@@ -112,13 +116,14 @@ class RoundTrip:
 
     def _open(self) -> Any:
         """A consumer to which only what is sent from now on comes."""
-        client = consumer(self._conf, self._channel)
+        client = made(Consumer, self._conf.properties, self._channel)
         client.assign(_ends(client, self._partitions, self._channel))
         return client
 
-    def _poll(self) -> Sequence[Message]:
-        first = self._consumer.poll(POLL_S)
-        return [] if first is None else [first, *self._consumer.consume(self._conf.max_poll_records, 0)]
+    def _poll(self) -> Column:
+        """The keys of the messages that have come."""
+        keys: Column = self._consumer.poll(self._conf.max_poll_records, POLL_S).keys
+        return keys
 
     def status(self) -> dict[str, Any]:
         """Upstream's RoundTripWorker.StatusData."""
@@ -184,36 +189,30 @@ class RoundTrip:
         logged = time.monotonic()
         try:
             while not self._channel.stop.is_set():
-                if messages := self._poll():
-                    self._outstanding.receive(_keys(messages))
+                if keys := self._poll():
+                    self._outstanding.receive(keys.numbers(KEY, alone=True))
                 if time.monotonic() - logged > LOG_INTERVAL_S:
                     logged = time.monotonic()
                     waiting = self._outstanding.sent - self._outstanding.received
                     self._channel.log(f"waiting for {waiting} message(s), from {self._outstanding.first} on")
             close(self._consumer)
-        except (KafkaException, RuntimeError) as failure:
+        except Exception as failure:  # whatever ends this thread is to end the other
             self._failure = reason(failure)
             self._channel.stop.set()
 
 
-def _keys(messages: Sequence[Message]) -> Sequence[int]:
-    keys = [key for key in map(Message.key, messages) if key is not None and len(key) == KEY_BYTES]
-    return array("I", b"".join(keys))
-
-
-def _ends(client: Consumer, partitions: list[tuple[str, int]], channel: Channel) -> list[TopicPartition]:
+def _ends(client: Consumer, partitions: list[tuple[str, int]], channel: Channel) -> list[tuple[str, int, int]]:
     """Where each partition ends now, so that what earlier runs left there is not taken for ours."""
     deadline = time.monotonic() + METADATA_TIMEOUT_S
-    ends: list[TopicPartition] = []
+    ends: list[tuple[str, int, int]] = []
     for topic, number in partitions:
         while True:
             try:
-                _, end = client.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+                ends.append((topic, number, client.end(topic, number, ASK_S)))
                 break
             except KafkaException as failure:
                 if time.monotonic() > deadline or channel.stop.wait(0.1):
                     raise WorkloadError(reason(failure)) from None
-        ends.append(TopicPartition(topic, number, end))
     return ends
 
 

@@ -5,10 +5,9 @@ is. What earlier runs left there is told by its time.
 """
 
 import time
-from collections.abc import Sequence
 from typing import Any
 
-from confluent_kafka import KafkaException, Message
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AlterConfigOpType,
     ConfigEntry,
@@ -20,6 +19,7 @@ from trogdor.spec.workload import RoundTripWorkloadSpec, ShareRoundTripWorkloadS
 from trogdor.workload.channel import Channel, run
 from trogdor.workload.client_properties import ClientConf
 from trogdor.workload.clients import WorkloadError, admin, conf_of, reason
+from trogdor.workload.columns import Column
 from trogdor.workload.round_trip import POLL_S, RoundTrip, prepared
 from trogdor.workload.share_group import share_consumer
 
@@ -41,8 +41,9 @@ class ShareRoundTrip(RoundTrip):
         _begin_with_the_first(str(self._conf.properties["group.id"]), self._spec, self._channel)
         return share_consumer(self._conf, sorted({topic for topic, _ in self._partitions}), self._channel)
 
-    def _poll(self) -> Sequence[Message]:
-        return [each for each in self._consumer.poll(POLL_S) if each.timestamp()[1] >= self._began_ms]
+    def _poll(self) -> Column:
+        keys: Column = self._consumer.poll(self._conf.max_poll_records, POLL_S).since(self._began_ms).keys
+        return keys
 
 
 def _begin_with_the_first(group: str, spec: RoundTripWorkloadSpec, channel: Channel) -> None:

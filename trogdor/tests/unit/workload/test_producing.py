@@ -12,7 +12,7 @@ from trogdor.workload.channel import Channel
 from trogdor.workload.client_properties import client_conf
 from trogdor.workload.clients import WorkloadError
 from trogdor.workload.columns import column, repeated
-from trogdor.workload.librdkafka import Producer
+from trogdor.workload.librdkafka.producer import Producer
 from trogdor.workload.producing import UNASSIGNED, Sender
 
 ROOM = 100
