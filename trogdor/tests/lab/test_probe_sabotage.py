@@ -73,10 +73,15 @@ def trigger(lab: Lab, agents: dict[str, LabAgent]) -> Iterator[Path]:
 
 @pytest.fixture
 def sleeping(lab: Lab) -> Iterator[None]:
-    with closing(lab.node("n1").popen(["sleep", "3600"])) as process:
+    node = lab.node("n1")
+
+    def asleep() -> list[str]:
+        return [str(each.pid) for each in node.processes() if each.command == "sleep 3600" and each.state != "Z"]
+
+    with closing(node.popen(["sleep", "3600"])):
         yield
-        process.kill()
-        process.wait(60)
+        while pids := asleep():  # one that was killed has been started again as another
+            node.exec(["kill", "-KILL", *pids])
 
 
 @pytest.mark.parametrize("fault", FAULTS)

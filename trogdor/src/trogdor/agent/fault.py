@@ -224,14 +224,17 @@ class InjectFault(Work):
             undone_by=_undone_by(undone),
             notes=(*self._status.notes, *undone.left_alone),
         )
-        if self._status.verdict == "armed" and self._fired is not None:
-            self._tell_sight(self._watches[0].looked_back(self._fired.at_ns, undone.at_ns))
+        if self._status.verdict == "armed":
+            self._tell_sight(self._looked_back(undone))
         try:
             if self._plan.claims:
                 reached("agent:look.again")
                 sight = await self._watches[0].gone(undone.at_ns)
                 reached("agent:seen.gone")
                 self._tell(seen_end_ms=None if sight.at_ns is None else self._ms(sight.at_ns))
+                is_open = self._status.verdict.startswith("unverified")
+                if is_open and (later := self._looked_back(undone)).verdict == SEEN:
+                    self._tell_sight(later)
         finally:
             self._close_watches()
         if undone.failed:
@@ -240,6 +243,12 @@ class InjectFault(Work):
                 f"the fault's end its warden instead; `trogdor faults` and `trogdor heal --local` show what is left"
             )
         return ""
+
+    def _looked_back(self, undone: Undone) -> Sight:
+        """What the probe can say of the fault now that it is over."""
+        if self._fired is None or not self._plan.expect:
+            return unverified(self._plan.unverified or "nothing looks at this fault yet")
+        return self._watches[0].looked_back(self._fired.at_ns, undone.at_ns)
 
     async def _release_late_claims(self) -> None:
         """Forgets what a second look at the node was still admitting when the fault ended."""

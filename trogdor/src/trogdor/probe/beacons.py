@@ -60,6 +60,8 @@ class Arrival:
     transit_ns: int = 0
     """From then until it was here in whole, by two clocks: only differences mean something. The kernel's time of
     arrival would not do: it is taken before netfilter, which may hold a packet back."""
+    up_ns: int = 0
+    """How long the far end had been answering when it was sent; 0: nobody knows."""
 
 
 @dataclass(eq=False)
@@ -138,6 +140,8 @@ class Beacons:
     def __init__(self, clock: Clock) -> None:
         self.port = 0
         self._clock = clock
+        self._since_ns = clock.boot_ns()
+        """Since when we answer."""
         self._secret = os.urandom(16)
         self._udp: dict[socket.AddressFamily, socket.socket] = {}
         self._tcp: list[socket.socket] = []
@@ -183,6 +187,7 @@ class Beacons:
 
     def start(self) -> None:
         """Answers from now on, on the running event loop."""
+        self._since_ns = self._clock.boot_ns()
         loop = asyncio.get_running_loop()
         for sock in self._udp.values():
             loop.add_reader(sock, self._receive, sock)
@@ -332,7 +337,8 @@ class Beacons:
 
     def _arrival(self, message: dict[str, Any], at_ns: int, give_ns: int = 0) -> Arrival:
         left_ns = int(message["s"])
-        return Arrival(int(message["n"]), at_ns, give_ns, left_ns, self._clock.boot_ns() - left_ns)
+        up_ns = int(message.get("u", 0))
+        return Arrival(int(message["n"]), at_ns, give_ns, left_ns, self._clock.boot_ns() - left_ns, up_ns)
 
     def _take_beacon(self, stream_id: str, arrival: Arrival) -> None:
         stream = self._asked.get(stream_id)
@@ -427,7 +433,8 @@ class Beacons:
             self._end(stream_id)
             return
         sending.number += 1
-        sending.send(json.dumps({"k": "b", "id": stream_id, "n": sending.number, "s": now}).encode())
+        beacon = {"k": "b", "id": stream_id, "n": sending.number, "s": now, "u": now - self._since_ns}
+        sending.send(json.dumps(beacon).encode())
         sending.timer = asyncio.get_running_loop().call_later(_pause_s(sending, now), self._send_on, stream_id)
 
     def _end(self, stream_id: str) -> None:

@@ -20,6 +20,8 @@ MAX_QUIET_NS = 2 * NS_PER_S
 """Silence that tells of a cut: three times the longest gap of the baseline, at least and at most this."""
 LATEST_NS = 200 * NS_PER_MS
 """A fault that has not taken this long after it was put in force has not taken."""
+ASKED_NS = 5 * NS_PER_S
+"""How long before the instant a far end is asked for beacons: on a busy machine the first may take a while."""
 BEFORE_NS = NS_PER_S
 AFTER_NS = NS_PER_S
 GONE_NS = NS_PER_S
@@ -43,7 +45,7 @@ async def ask_until_they_come(
 ) -> None:
     """Asks for a baseline, again and again while armed: a far end may be late, or not up yet."""
     start_ns, end_ns = term_ns
-    await asyncio.sleep(max(0, start_ns - BEFORE_NS - clock.boot_ns()) / NS_PER_S)
+    await asyncio.sleep(max(0, start_ns - ASKED_NS - clock.boot_ns()) / NS_PER_S)
     while any(not stream.arrivals for stream in streams) and clock.boot_ns() < end_ns:
         for stream in streams:
             if not stream.arrivals:
@@ -87,6 +89,8 @@ class LinkWatch:
         self._also_cut = also_cut
         self._holds: list[tuple[_Link, Stream, int]] = []
         """What was seen to be cut, and since when it must stay silent."""
+        self._mute: list[_Link] = []
+        """Of which no beacon came before the cut, so that it tells nothing that none came after it."""
         self._asking = asyncio.create_task(ask_until_they_come(beacons, self._streams, clock, term_ns))
 
     @property
@@ -103,6 +107,8 @@ class LinkWatch:
         for link in self._links:
             found = [await self._stream_seen(link, stream, fired_ns) for stream in link.streams]
             based = [sight for sight in found if not sight.verdict.startswith("unverified")]
+            if not based:
+                self._mute.append(link)
             sights.append(summed_up(based or found))
         return summed_up(sights)
 
@@ -152,7 +158,8 @@ class LinkWatch:
         baseline = stream.until(fired_ns + MARGIN_NS)
         came = [arrival for arrival in stream.after(fired_ns + MARGIN_NS) if arrival.at_ns < undone_ns]
         silent_from_ns = max((arrival.at_ns for arrival in came), default=fired_ns)
-        if not baseline or undone_ns - silent_from_ns < _quiet_ns(baseline, fired_ns):
+        quiet_ns = _quiet_ns(baseline, fired_ns) if baseline else _quiet_by_after_ns(stream, fired_ns, undone_ns)
+        if quiet_ns is None or undone_ns - silent_from_ns < quiet_ns:
             return unverified(f"{link.cut.source} → {link.cut.target}: too short to be seen")
         self._holds.append((link, stream, silent_from_ns + MARGIN_NS))
         return Sight(SEEN, silent_from_ns)
@@ -179,10 +186,12 @@ class LinkWatch:
 
     async def gone(self, undone_ns: int) -> Sight:
         """See Watch."""
-        waits = [self._open_again(link, stream, undone_ns) for link, stream, _ in self._holds]
-        if not waits:
-            return unverified("it was not seen to hold")
-        return summed_up(await asyncio.gather(*waits))
+        held = [self._open_again(link, stream, undone_ns) for link, stream, _ in self._holds]
+        mute = [self._open_again(link, stream, undone_ns) for link in self._mute for stream in link.streams]
+        sights = await asyncio.gather(*held, *mute)
+        heard = [sight for sight in sights[len(held) :] if sight.verdict == SEEN]
+        told = [*sights[: len(held)], *heard]
+        return summed_up(told) if told else unverified("it was not seen to hold")
 
     async def _open_again(self, link: _Link, stream: Stream, undone_ns: int) -> Sight:
         if self._also_cut(link.cut):
@@ -213,8 +222,18 @@ class LinkWatch:
 
 def _quiet_ns(baseline: Sequence[Arrival], fired_ns: int) -> int:
     times = [arrival.at_ns for arrival in baseline if arrival.at_ns > fired_ns - BEFORE_NS]
-    longest = max((later - earlier for earlier, later in pairwise(times)), default=0)
+    times = times or [arrival.at_ns for arrival in baseline[-1:]]
+    longest = max((later - earlier for earlier, later in pairwise([*times, fired_ns])), default=0)
     return min(max(QUIET_NS, 3 * longest), MAX_QUIET_NS)
+
+
+def _quiet_by_after_ns(stream: Stream, fired_ns: int, undone_ns: int) -> int | None:
+    """What came after the end stands for what did not come before: three times what it took, from a far end that was
+    there all the time. None: it tells nothing."""
+    first = next(iter(stream.after(undone_ns)), None)
+    if first is None or first.at_ns - first.up_ns > fired_ns:
+        return None
+    return max(QUIET_NS, 3 * (first.at_ns - undone_ns))
 
 
 def watch_links(

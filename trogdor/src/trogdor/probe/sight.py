@@ -27,7 +27,9 @@ class Watch(Protocol):
         """Whether the fault took that was put in force at ``fired_ns``; answers 20 to 200 ms after it."""
 
     def looked_back(self, fired_ns: int, undone_ns: int) -> Sight:
-        """As ``seen``, of a fault that ended before ``seen`` had an answer."""
+        """As ``seen``, of a fault that is over: it ended before ``seen`` had an answer, or, asked for once more after
+        ``gone``, what was seen since may tell what could not be told then.
+        """
 
     async def broken(self) -> str:
         """Returns when, while it should hold, it does not: why."""

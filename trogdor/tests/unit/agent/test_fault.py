@@ -13,6 +13,8 @@ from trogdor.claim.ledger import Ledger
 from trogdor.claim.model import CannotInject, Claim, Term, Trouble
 from trogdor.instant import Clock, FiringThread
 from trogdor.platform.base import Fault, Plan, Scene
+from trogdor.probe.expect import ProcessStopped
+from trogdor.probe.sight import SEEN, Sight, Watch
 from trogdor.spec.task import NoOpTaskSpec
 from trogdor.topology import Node, Topology
 from unit.agent.sees import SeesAtOnce
@@ -25,15 +27,62 @@ WAIT_S = 30.0
 
 
 def plan(_spec: Any, _scene: Any, keys: list[str], term: Term) -> Plan:
-    return Plan([Claim(f"1/{key}", "toy", key, "a", term) for key in keys], (), keys)
+    return Plan([Claim(f"1/{key}", "toy", key, "a", term) for key in keys], (ProcessStopped(1, 1),), keys)
 
 
-def work_of(facts: Callable[[Any, Any], list[str]], ledger: Ledger, firing: FiringThread) -> InjectFault:
+def work_of(
+    facts: Callable[[Any, Any], list[str]], ledger: Ledger, firing: FiringThread, watch: type[Watch] = SeesAtOnce
+) -> InjectFault:
     fault = Fault(NoOpTaskSpec, facts, plan, ("on", "off"), replan_ms=5)
     scene = Scene(NODES.nodes["n1"], NODES)
     return InjectFault(
-        Injection(fault, NoOpTaskSpec(), TERM, scene, 0, ledger, Clock(), firing, lambda expect, term: SeesAtOnce())
+        Injection(fault, NoOpTaskSpec(), TERM, scene, 0, ledger, Clock(), firing, lambda expect, term: watch())
     )
+
+
+class SeesAfterwards(SeesAtOnce):
+    """A watch to which only the end of the fault tells that it was there."""
+
+    first = Sight("unverified: nothing came before")
+
+    def __init__(self) -> None:
+        self.over = False
+
+    async def seen(self, fired_ns: int) -> Sight:
+        return self.first
+
+    def looked_back(self, fired_ns: int, undone_ns: int) -> Sight:
+        return Sight(SEEN, fired_ns) if self.over else self.first
+
+    async def gone(self, undone_ns: int) -> Sight:
+        self.over = True
+        return Sight(SEEN, undone_ns)
+
+
+class DoesNotSee(SeesAfterwards):
+    first = Sight("not seen: it is as before")
+
+
+@pytest.mark.parametrize(("watch", "verdict"), [(SeesAfterwards, SEEN), (DoesNotSee, DoesNotSee.first.verdict)])
+async def test_what_could_not_be_told_at_the_beginning_may_be_told_by_the_end_and_nothing_else_changes(
+    tmp_path: Path, watch: type[Watch], verdict: str
+) -> None:
+    ledger, firing = Ledger.open(tmp_path, "n1", KINDS), FiringThread(Clock())
+    work = work_of(lambda _spec, _scene: ["x"], ledger, firing, watch)
+    try:
+        await work.prepare()
+        work.fire()
+        running = asyncio.create_task(work.run())
+        while work.status["verdict"] != watch.first.verdict:  # type: ignore[attr-defined]
+            await asyncio.sleep(0.001)
+        work.release("end")
+        running.cancel()
+        await asyncio.wait([running])
+        await work.finish()
+    finally:
+        firing.close()
+        ledger.close()
+    assert work.status["verdict"] == verdict
 
 
 async def test_what_fails_while_it_is_planned_again_is_tried_again_and_what_did_not_take_is_noted(

@@ -22,6 +22,7 @@ class Scripted(Beacons):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self.script: list[int] = []
+        self.up_ns = 0
 
     def ask(self, stream: Stream) -> None:
         """Nobody is there to be asked."""
@@ -34,7 +35,7 @@ class Scripted(Beacons):
         for at_ns in [at for at in self.script if at <= now]:
             self.script.remove(at_ns)
             for stream in self._asked.values():
-                stream.arrivals.append(Arrival(0, at_ns))
+                stream.arrivals.append(Arrival(0, at_ns, up_ns=self.up_ns))
                 stream.arrived.set()
 
 
@@ -96,6 +97,39 @@ async def test_without_a_baseline_a_cut_that_another_fault_holds_is_as_it_should
 async def test_a_baseline_with_gaps_asks_for_a_longer_silence() -> None:
     """A far end that sent each 40 ms before is not taken for cut off after 60 ms, only after 120."""
     sight, _ = await look([-90, -50, -10, 80, 160, 240, 320, 400])
+    assert sight.verdict.startswith("not seen: ")
+
+
+@pytest.mark.parametrize(
+    ("lasted_ms", "came_ms", "up_ms", "verdict"),
+    [
+        (900, 100, 2000, "seen"),
+        (900, 400, 2000, "unverified: n2 → n1: too short to be seen"),
+        (900, 100, 500, "unverified: n2 → n1: too short to be seen"),
+        (900, None, 2000, "unverified: n2 → n1: too short to be seen"),
+    ],
+    ids=["soon after", "long after", "from one that was not there", "never"],
+)
+async def test_without_a_baseline_what_comes_after_the_end_tells_of_the_silence_before_it(
+    lasted_ms: int, came_ms: int | None, up_ms: int, verdict: str
+) -> None:
+    clock = Clock()
+    beacons = Scripted(clock)
+    undone_ns = clock.boot_ns()
+    fired_ns = undone_ns - lasted_ms * NS_PER_MS
+    term = (fired_ns, undone_ns)
+    watch = watch_links([CUT], "n1", PEERS, beacons=beacons, clock=clock, term_ns=term, also_cut=lambda cut: False)
+    assert (await watch.seen(fired_ns)).verdict.endswith("no beacon came from 10.0.0.2 port 7000 before the cut")
+    beacons.script, beacons.up_ns = [undone_ns + came_ms * NS_PER_MS] if came_ms else [], up_ms * NS_PER_MS
+    gone = await watch.gone(undone_ns)
+    assert gone.verdict == ("seen" if came_ms else "unverified: it was not seen to hold")
+    assert watch.looked_back(fired_ns, undone_ns) == Sight(verdict, fired_ns if verdict == "seen" else None)
+    watch.close()
+
+
+async def test_an_old_beacon_alone_asks_for_a_longer_silence() -> None:
+    """Of a far end that was last heard 300 ms before, 60 ms of silence tell nothing."""
+    sight, _ = await look([-300, 220, 500])
     assert sight.verdict.startswith("not seen: ")
 
 
