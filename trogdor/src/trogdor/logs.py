@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TextIO, get_args
 
 from trogdor.wire.event import words_of
 
@@ -53,11 +53,18 @@ class JsonLines(logging.Formatter):
         return json.dumps(line | {"event": record.event} if hasattr(record, "event") else line, ensure_ascii=False)
 
 
+class _Lines(logging.StreamHandler[TextIO]):
+    """Standard error, which writes each line out by itself: to flush it once more takes as long as the line."""
+
+    def flush(self) -> None:
+        pass
+
+
 def set_up(wanted: str, level: int = logging.INFO) -> None:
     """Logs to standard error as ``text`` or ``json``. Raises ValueError for anything else."""
     if wanted not in get_args(LogFormat):
         raise ValueError(f"log format {wanted!r}: text or json")
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Lines(sys.stderr)
     handler.setFormatter(JsonLines() if wanted == "json" else TextLines())
     logging.basicConfig(handlers=[handler], level=level)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line of ours shows them

@@ -10,7 +10,7 @@ from trogdor.coordinator import admission
 from trogdor.coordinator.events import Events
 from trogdor.coordinator.identity import Identity
 from trogdor.coordinator.nodes import Agent
-from trogdor.coordinator.reports import Reports
+from trogdor.coordinator.reports import MOST_MARGIN_NS, Reports
 from trogdor.coordinator.state import Phase, State, Task, Worker, dump, is_fault
 from trogdor.coordinator.store import TASKS, WORKERS, Row, RowsRefused, Store, StoreError
 from trogdor.instant import NS_PER_MS, Clock
@@ -93,10 +93,10 @@ class Tasks(Reports):
 
     def _make(self, task_id: str, spec: Spec, original: str, lease: str) -> Task:
         now_wall_ns, now_ns = self.clock.wall_ns(), self.clock.boot_ns()
-        margin_ns = self.margin_ns() + (EXPANDING_NS if spec.is_composite else 0)
-        earliest_ms = -(-(now_wall_ns + margin_ns) // NS_PER_MS)
-        start_ms = max(spec.start_ms, earliest_ms)
-        effective = original
+        start_ms, effective = spec.start_ms, original
+        if start_ms * NS_PER_MS < now_wall_ns + MOST_MARGIN_NS + EXPANDING_NS:  # for now, or as good as
+            margin_ns = self.margin_ns() + (EXPANDING_NS if spec.is_composite else 0)
+            start_ms = max(start_ms, -(-(now_wall_ns + margin_ns) // NS_PER_MS))
         if start_ms != spec.start_ms:
             effective = original.replace(f'"startMs":{spec.start_ms},', f'"startMs":{start_ms},', 1)
         start_ns = now_ns + start_ms * NS_PER_MS - now_wall_ns

@@ -11,4 +11,5 @@ def words_of(event: Mapping[str, Any]) -> str:
     status = event.get("status")
     verdict = status.get("verdict") if isinstance(status, Mapping) else None
     words = [*map(event.get, _NAMED), verdict, event.get("error"), event.get("reason")]
-    return "  ".join([" ".join(str(word).split()) for word in words if word])
+    line = "  ".join([str(word) for word in words if word])
+    return line if line.isprintable() else "  ".join([" ".join(str(word).split()) for word in words if word])
