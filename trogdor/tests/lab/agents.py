@@ -38,6 +38,11 @@ def until(holds: Callable[[], Any], why: Callable[[], str] = str) -> Any:
     return value
 
 
+_HIDE = 'mount --bind /dev/null "$(ldconfig -p | sed -n "s/.*libnftables.so.1.* => //p" | head -1)" && exec "$@"'
+WITHOUT_LIBNFTABLES = ("--mount", "sh", "-c", _HIDE, "sh")
+"""Options of unshare, with which the command after them does not find it."""
+
+
 class LabAgent:
     """One node's agent."""
 

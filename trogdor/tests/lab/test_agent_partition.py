@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lab.agents import LINKS, MS, PARTITION, LabAgent, boot_ns, peers, running_agents, until
+from lab.agents import LINKS, MS, PARTITION, WITHOUT_LIBNFTABLES, LabAgent, boot_ns, peers, running_agents, until
 from trogdor.lab import Lab
 
 AHEAD_MS = 1500
@@ -199,3 +199,11 @@ def test_sigterm_ends_a_partition_before_the_agent(lab: Lab, agents: dict[str, L
     assert arrives(lab, "n2", "n1")
     assert "SIGTERM: the agent ends every fault" in agent.log
     agent.start_again()
+
+
+def test_without_libnftables_the_agent_says_so_and_has_no_partitions(lab: Lab) -> None:
+    with running_agents(lab, ["n5"], wrappers={"n5": ("unshare", *WITHOUT_LIBNFTABLES)}) as agents:
+        features = agents["n5"].send("GET", "/agent/features")[1]
+    assert "install libnftables1" in features["missing"]["nft"]
+    assert not {LINKS, PARTITION} & {*features["classes"]}
+    assert "trogdor.fault.ProcessPauseFaultSpec" in features["classes"]

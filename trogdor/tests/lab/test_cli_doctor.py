@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from lab.agents import WITHOUT_LIBNFTABLES
+
 pytestmark = pytest.mark.lab
 
 DOCTOR = [sys.executable, "-m", "trogdor", "doctor", "--json"]
@@ -48,8 +50,7 @@ def test_a_limit_that_forbids_namespaces_is_named_with_its_cure(kind: str) -> No
 
 
 def test_a_missing_library_is_named_with_its_package() -> None:
-    hide = 'mount --bind /dev/null "$(ldconfig -p | sed -n "s/.*libnftables.so.1.* => //p" | head -1)" && exec "$@"'
-    code, trials, paste = doctor("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", hide, "sh")
+    code, trials, paste = doctor("unshare", "--user", "--map-root-user", *WITHOUT_LIBNFTABLES)
     assert code == 6
     assert "libnftables1" in trials["nftables"]["said"]
     assert "libnftables1" in paste

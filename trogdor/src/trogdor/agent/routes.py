@@ -103,7 +103,10 @@ class Routes:
         }
 
     def _carries_out(self, spec: Any) -> bool:
-        return spec is NoOpTaskSpec or spec in self._of.platform.faults or workloads.supports(spec)
+        fault = self._of.platform.faults.get(spec)
+        if fault is None:
+            return spec is NoOpTaskSpec or workloads.supports(spec)
+        return not fault.kinds or any(kind not in self._notes for kind in fault.kinds)
 
     def _boot(self) -> dict[str, Json]:
         return {"bootId": boot_id(), "epoch": self._of.places.own.ledger.epoch}

@@ -54,18 +54,14 @@ def refuse_invalid(spec: dict[str, Any], named: Mapping[str, str]) -> None:
     from pydantic import ValidationError
 
     from trogdor.spec import parse
-
-    def said(path: tuple[int | str, ...], message: str) -> str:
-        option = next((named[str(part)] for part in path if part in named), ".".join(map(str, path)))
-        return f"{option}: {message.removeprefix('Value error, ')}"
+    from trogdor.spec.problems import problems_in, shown
 
     try:
         parse(spec)
     except ValidationError as error:
         problems = dict.fromkeys(
-            said(detail["loc"], detail["msg"])
-            for detail in error.errors()
-            if detail["type"] != "too_short" or error.error_count() == 1  # a list whose items were refused
+            f"{next((named[str(part)] for part in path if part in named), shown(path))}: {message}"
+            for path, message in problems_in(error)
         )
         raise Failure(ExitCode.BAD_USAGE, "\n  ".join(problems)) from None
 

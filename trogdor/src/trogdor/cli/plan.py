@@ -58,6 +58,7 @@ def plans_from_here(document: dict[str, Any], config: Path) -> dict[str, Any]:
     from trogdor.platform.base import Scene
     from trogdor.platform.preview import preview
     from trogdor.spec import SpecError, parse
+    from trogdor.spec.problems import problems_in, shown
     from trogdor.topology import TopologyError, read_topology
 
     try:
@@ -66,7 +67,7 @@ def plans_from_here(document: dict[str, Any], config: Path) -> dict[str, Any]:
         spec.check(topology)
         names = spec.target_nodes(topology)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
+        problems = [f"{shown(path)}: {message}" for path, message in problems_in(error)]
         raise Failure(ExitCode.BAD_USAGE, "the spec cannot be read:\n  " + "\n  ".join(problems)) from None
     except (TopologyError, SpecError) as error:
         raise Failure(ExitCode.BAD_USAGE, str(error)) from None

@@ -118,6 +118,7 @@ def read_schedule(argument: str, seed: int | None = None) -> "RandomScheduleSpec
 
     from trogdor.cli.document import read_document
     from trogdor.spec import UnknownSpecClass, parse
+    from trogdor.spec.problems import problems_in, shown
     from trogdor.spec.schedule import FixedScheduleSpec, RandomScheduleSpec
 
     try:
@@ -126,7 +127,7 @@ def read_schedule(argument: str, seed: int | None = None) -> "RandomScheduleSpec
             document = {**document, "seed": seed}
         spec = parse(document)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
+        lines = [f"{shown(path)}: {message}" for path, message in problems_in(error)]
         raise Failure(ExitCode.BAD_USAGE, f"{argument}:\n  " + "\n  ".join(lines)) from None
     except (ValueError, UnknownSpecClass) as error:
         raise Failure(ExitCode.BAD_USAGE, str(error)) from None

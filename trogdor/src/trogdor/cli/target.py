@@ -59,7 +59,7 @@ def found_target() -> str:
         )
     raise Failure(
         ExitCode.BAD_USAGE,
-        f"no coordinator is named, and no lab is up. Give -t HOST:PORT, set ${VARIABLE}, or start a lab: "
+        f"no coordinator is named, and no lab with one is up. Give -t HOST:PORT, set ${VARIABLE}, or start a lab: "
         "trogdor lab up 3",
     )
 
@@ -113,7 +113,8 @@ def failures() -> Iterator[None]:
     try:
         yield
     except Unreachable as error:
-        raise Failure(ExitCode.UNREACHABLE, str(error)) from None
+        hint = f"Is it running, and is this its address (-t, ${VARIABLE})?"
+        raise Failure(ExitCode.UNREACHABLE, f"{error}. {hint}") from None
     except Refused as error:
         raise Failure(ExitCode.BAD_USAGE, str(error)) from None
     except DeadlineExceeded as error:

@@ -1,6 +1,7 @@
 """The async client, over aiohttp: the sync client's methods as coroutines."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
@@ -76,9 +77,16 @@ class AsyncConnection:
             await self._session.close()
 
     def _unreachable(self, error: BaseException) -> Unreachable:
-        reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+        reason = "no answer in time" if isinstance(error, TimeoutError) else _said_by(error)
         connected = not isinstance(error, aiohttp.ClientConnectorError)
         return Unreachable(str(self.target), reason, self.daemon, connected)
+
+
+def _said_by(error: BaseException) -> str:
+    """In the system's words, without asyncio's and aiohttp's around them."""
+    if (number := getattr(error, "errno", None)) and number > 0:
+        return os.strerror(number)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 async def _line(content: aiohttp.StreamReader, silence_s: float) -> bytes:

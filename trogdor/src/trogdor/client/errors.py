@@ -12,9 +12,7 @@ class Unreachable(ClientError):
     """Nobody answers at the address, or not in time."""
 
     def __init__(self, address: str, reason: str, daemon: str = "coordinator", connected: bool = True) -> None:
-        super().__init__(
-            f"no {daemon} answers at {address}: {reason}. Is it running, and is this its address (-t, $TROGDOR)?"
-        )
+        super().__init__(f"no {daemon} answers at {address}: {reason}")
         self.address = address
         self.reason = reason
         self.connected = connected

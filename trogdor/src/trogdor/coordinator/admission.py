@@ -10,6 +10,7 @@ from trogdor.coordinator import java
 from trogdor.coordinator.nodes import Agent
 from trogdor.coordinator.state import is_fault
 from trogdor.spec import Spec, SpecError, UnknownSpecClass, parse
+from trogdor.spec.problems import problems_in, shown
 from trogdor.topology import EXTERNAL_COMMANDS, Node, Topology, is_allowed
 from trogdor.wire.errors import BadRequest
 
@@ -78,7 +79,7 @@ def problems_of(document: Any, cluster: Cluster) -> tuple[list[dict[str, str]], 
     try:
         spec = parse(document)
     except ValidationError as error:
-        return [_problem(_path(detail["loc"]), detail["msg"]) for detail in error.errors(include_url=False)], []
+        return [_problem(shown(path, "spec"), message) for path, message in problems_in(error)], []
     except UnknownSpecClass as error:
         return [_problem("spec.class", str(error))], []
     refused = _refused_programs(spec, cluster.coordinator)
@@ -124,7 +125,3 @@ def _refused_commands(agent: Agent, spec: Spec) -> dict[str, str]:
 
 def _problem(path: str, message: str, kind: str = "spec") -> dict[str, str]:
     return {"path": path, "message": message, "kind": kind}
-
-
-def _path(steps: tuple[int | str, ...]) -> str:
-    return "spec" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)

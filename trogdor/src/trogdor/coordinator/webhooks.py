@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from string import Template
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from trogdor.spec.problems import problems_in, shown
 from trogdor.wire.event import words_of
 
 log = logging.getLogger(__name__)
@@ -81,14 +82,9 @@ def read_webhooks(setting: str) -> list[Webhook]:
     try:
         return TypeAdapter(list[Webhook]).validate_python(json.loads(setting))
     except ValidationError as error:
-        found = [f"{_path(each['loc'])}: {each['msg']}" for each in error.errors(include_input=False)]
-        raise ValueError("; ".join(found)) from None
+        raise ValueError("; ".join(f"{shown(path)}: {message}" for path, message in problems_in(error))) from None
     except ValueError:
         raise ValueError(": a list of objects is wanted") from None
-
-
-def _path(steps: Iterable[int | str]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
 
 
 class Sender:

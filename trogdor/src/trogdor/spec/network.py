@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import AfterValidator, BeforeValidator, Field, StrictFloat, StrictInt, StrictStr
 
 from trogdor.spec.base import Document, Spec, SpecError, require_known
 from trogdor.spec.jackson import Int, ListOf, MapOf, String, Strings
@@ -51,6 +51,11 @@ def _end(text: str) -> str:
     return text
 
 
+def _port_as_text(value: Any) -> Any:
+    """One port may be a number."""
+    return str(value) if type(value) is int else value
+
+
 def _port_range(text: str) -> str:
     low, dash, high = text.partition("-")
     ports = [low, high] if dash else [low]
@@ -60,7 +65,7 @@ def _port_range(text: str) -> str:
 
 
 End = Annotated[StrictStr, AfterValidator(_end)]
-Ports = Annotated[StrictStr, AfterValidator(_port_range)]
+Ports = Annotated[StrictStr, BeforeValidator(_port_as_text), AfterValidator(_port_range)]
 
 
 class Link(Document):

@@ -15,6 +15,7 @@ from trogdor.spec.base import (
     classes_of,
     require_known,
 )
+from trogdor.spec.problems import problems_in, shown
 from trogdor.spec.template import fill
 from trogdor.topology import Topology
 
@@ -321,8 +322,8 @@ def spec_problems(path: str, document: dict[str, Any], topology: Topology, banne
         spec.check(topology)
         targets = spec.target_nodes(topology)
     except ValidationError as error:
-        for problem in error.errors():
-            yield f"{'.'.join([path, *map(str, problem['loc'])])}: {problem['msg']}"
+        for steps, message in problems_in(error):
+            yield f"{shown(steps, path)}: {message}"
     except SpecError as error:
         yield f"{path}: {error}"
     else:

@@ -110,7 +110,7 @@ def _problem(detail: ErrorDetails, owner: type[Document], chain: str) -> str:
     path = detail["loc"]
     for step in path:
         chain += f"[{step}]" if isinstance(step, int) else f'["{step}"]'
-    kind, text = detail["type"], detail["msg"]
+    kind, text = detail["type"], detail["msg"].removeprefix("Value error, ")
     if kind == "extra_forbidden":
         text = f'Unrecognized field "{path[-1]}"'
         if len(path) == 1:

@@ -85,7 +85,7 @@ def test_the_same_path_on_several_nodes(run: Run) -> None:
         (["n1:/data", "--bandwidth", "1MB"], "--bandwidth: '1MB' is no bandwidth: write 64kB/s"),
         (["n1:/data", "--bandwidth", "0MB/s"], "--bandwidth: "),
         (["n1:/data", "--full-after", "10 apples"], "--full-after: '10 apples' is no size"),
-        (["n1:/data", "--corrupt", "flip"], "--corrupt: Input should be 'bitFlip'"),
+        (["n1:/data", "--corrupt", "flip"], "--corrupt: wanted is 'bitFlip'"),
         (["n1:/data", "--unwritable", "--fraction", "2"], "--fraction: "),
         (["n1:/data", "--unwritable", "--nth", "0"], "--nth: "),
         (["n1:/data", "--unwritable", "--detach"], "--detach needs --for"),

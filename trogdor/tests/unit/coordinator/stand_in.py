@@ -71,6 +71,7 @@ class StandIn:
         self.frozen = False
         self.commands = ["*"]
         """The programs that it may run."""
+        self.further_features: dict[str, Any] = {}
         self.port = 0
         self._server: Server | None = None
         self._feeds: set[Feed] = set()
@@ -124,7 +125,7 @@ class StandIn:
 
     async def _features(self, _request: Request, _body: None) -> Any:
         names = {"version": "0", "platform": "stand-in", "nodeName": self.name}
-        return {**names, "probePorts": {self.name: 1}, "commands": {self.name: self.commands}}
+        return {**names, "probePorts": {self.name: 1}, "commands": {self.name: self.commands}, **self.further_features}
 
     async def _lease(self, _request: Request, body: LeaseRequest) -> Any:
         if self.lease_answer is not None:
