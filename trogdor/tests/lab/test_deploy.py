@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("deploy")]
 
 PREFIX = "/opt/trogdor"
 UNITS = "/etc/systemd/system"
+SUDOERS = "Defaults secure_path=/usr/sbin:/usr/bin:/sbin:/bin\n{} ALL=(ALL) NOPASSWD: ALL\n"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,26 @@ def hosts(wheels: Wheels, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield Hosts(lab, config)
 
 
+@pytest.fixture(scope="module")
+def operator(hosts: Hosts) -> Path:
+    """A login of n2 that is not root's: it and what it may do, which this file says, are that node's alone."""
+    if not shutil.which("sudo"):
+        pytest.skip("no sudo here: apt-get install sudo")
+    node = hosts.lab.nodes["n2"]
+    home = node.path(sshd.HOME)
+    for file, text in (
+        ("/etc/passwd", f"{Path('/etc/passwd').read_text()}operator:*:4711:4711::/:/bin/sh\n"),
+        ("/etc/sudoers", SUDOERS.format("operator")),
+    ):
+        ours = home / Path(file).name
+        ours.write_text(text)
+        ours.chmod(0o440 if file == "/etc/sudoers" else 0o644)
+        node.exec(["mount", "--bind", f"{sshd.HOME}/{ours.name}", file], check=True)
+    home.chmod(0o755)
+    (home / "authorized_keys").chmod(0o644)  # sshd reads it as the one who logs in
+    return home / "sudoers"
+
+
 def run(hosts: Hosts, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """``trogdor …`` at the coordinator's place."""
     path = os.pathsep.join([str(Path(__file__).parents[2] / "src"), os.environ.get("PYTHONPATH", "")])
@@ -73,17 +94,18 @@ def traces(hosts: Hosts, name: str) -> set[str]:
     return {*files, *(each.command for each in node.processes() if "sshd" not in each.command)}
 
 
-def test_daemons_are_installed_checked_and_removed_exactly(hosts: Hosts, wheels: Wheels) -> None:
+def test_daemons_are_installed_checked_and_removed_exactly(hosts: Hosts, wheels: Wheels, operator: Path) -> None:
+    """By root's login on one, and on the other by sudo."""
     before = {name: traces(hosts, name) for name in hosts.lab.nodes}
-    where = ",".join(f"{name}=root@{node.address}" for name, node in hosts.lab.nodes.items())
-    deploy = ["deploy", "--ssh", where, "--coordinator", "n1", "--wheels", str(wheels.directory)]
-    second = hosts.lab.nodes["n2"]
+    first, second = hosts.lab.nodes.values()
+    where = ["--ssh", f"n1=root@{first.address},n2=operator@{second.address}", "--sudo"]
+    deploy = ["deploy", *where, "--coordinator", "n1", "--wheels", str(wheels.directory)]
     with second.popen(["sleep", "987655"]) as sleeper:
         try:
-            first = run(hosts, *deploy)
-            assert first.returncode == 0, first.stderr
-            assert f"n1: coordinator {wheels.version} answers on port 8889" in first.stdout
-            assert f"n2: agent {wheels.version} answers on port 8888" in first.stdout
+            made = run(hosts, *deploy)
+            assert made.returncode == 0, made.stderr
+            assert f"n1: coordinator {wheels.version} answers on port 8889" in made.stdout
+            assert f"n2: agent {wheels.version} answers on port 8888" in made.stdout
             started = ask(hosts, "n2", 8888, "/agent/status")["serverStartMs"]
             assert list(ask(hosts, "n1", 8889, "/coordinator/nodes")["nodes"]) == ["n2"]
             home = f"{PREFIX}/{wheels.version}"
@@ -97,12 +119,12 @@ def test_daemons_are_installed_checked_and_removed_exactly(hosts: Hosts, wheels:
             assert ask(hosts, "n2", 8888, "/agent/status")["serverStartMs"] > started
             kill_in_a_fault(second, home, sleeper)
         finally:
-            last = run(hosts, "undeploy", "--ssh", where)
+            last = run(hosts, "undeploy", *where)
         assert last.returncode == 0, last.stderr
         assert f"n2: removed {home}" in last.stdout
         assert state_of(second, sleeper) == "S", "the dead agent's fault is undone before its installation goes"
     assert {name: traces(hosts, name) for name in hosts.lab.nodes} == before
-    nothing = run(hosts, "undeploy", "--ssh", where)
+    nothing = run(hosts, "undeploy", *where)
     assert nothing.stdout.splitlines() == [f"{name}: nothing of ours is in {PREFIX}" for name in hosts.lab.nodes]
 
 
@@ -120,8 +142,9 @@ def kill_in_a_fault(node: Node, home: str, sleeper: NodeProcess) -> None:
     node.exec(["curl", "-sS", "-H", "Content-Type: application/json", "-d", body, url], check=True)
     stopped = f"until grep -q '^State:.T' /proc/{sleeper.pid}/status; do sleep 0.05; done"
     node.exec(["sh", "-c", stopped], timeout=60, check=True)
-    ours = [each.pid for each in node.processes() if home in each.command]
-    node.exec(["kill", "-KILL", *map(str, ours)])
+    ours = [str(each.pid) for each in node.processes() if home in each.command]
+    assert {node.exec(["stat", "-c", "%U", f"/proc/{pid}"]).stdout for pid in ours} == {"root\n"}
+    node.exec(["kill", "-KILL", *ours])
     assert state_of(node, sleeper) == "T"
 
 
@@ -178,43 +201,18 @@ def test_where_systemd_runs_the_daemon_is_its_unit(hosts: Hosts, wheels: Wheels)
         shutil.rmtree(program.parent)
 
 
-def plain_user(node: Node, name: str, sudoers: str) -> None:
-    """A login that is not root's; it and what it may do are this node's alone, and go with it."""
-    home = node.path(sshd.HOME)
-    for file, text in (
-        ("/etc/passwd", f"{Path('/etc/passwd').read_text()}{name}:*:4711:4711::/:/bin/sh\n"),
-        ("/etc/sudoers", f"Defaults secure_path=/usr/sbin:/usr/bin:/sbin:/bin\n{sudoers}\n"),
-    ):
-        ours = home / Path(file).name
-        ours.write_text(text)
-        ours.chmod(0o440 if file == "/etc/sudoers" else 0o644)
-        node.exec(["mount", "--bind", f"{sshd.HOME}/{ours.name}", file], check=True)
-    home.chmod(0o755)
-    (home / "authorized_keys").chmod(0o644)  # sshd reads it as the one who logs in
-
-
-@pytest.mark.skipif(not shutil.which("sudo"), reason="no sudo here: apt-get install sudo")
-def test_a_login_that_is_not_roots_deploys_by_sudo(hosts: Hosts, wheels: Wheels) -> None:
-    node = hosts.lab.nodes["n2"]
-    where = ["--ssh", f"n2=operator@{node.address}"]
-    wanted = ["--wheels", str(wheels.directory)]
-    plain_user(node, "operator", "stranger ALL=(ALL) NOPASSWD: ALL")
+def test_a_login_that_is_not_roots_and_may_not_use_sudo_changes_nothing(
+    hosts: Hosts, wheels: Wheels, operator: Path
+) -> None:
     before = traces(hosts, "n2")
-    for arguments, said in (([], "Permission denied"), (["--sudo"], "sudo: a password is required")):
-        refused = run(hosts, "deploy", *where, *wanted, *arguments)
-        assert (refused.returncode, said in refused.stderr) == (6, True), refused.stderr
-    assert traces(hosts, "n2") == before
-    node.path(f"{sshd.HOME}/sudoers").write_text("operator ALL=(ALL) NOPASSWD: ALL\n")
+    deploy = ["deploy", "--ssh", f"n2=operator@{hosts.lab.nodes['n2'].address}", "--wheels", str(wheels.directory)]
+    operator.write_text(SUDOERS.format("stranger"))
     try:
-        made = run(hosts, "deploy", *where, *wanted, "--sudo")
-        assert made.returncode == 0, made.stderr
-        home = f"{PREFIX}/{wheels.version}"
-        owners = {node.exec(["stat", "-c", "%U", f"/proc/{each.pid}"]).stdout for each in node.processes()
-                  if home in each.command}  # fmt: skip
-        assert owners == {"root\n"}
+        for arguments, said in (([], "Permission denied"), (["--sudo"], "sudo: a password is required")):
+            refused = run(hosts, *deploy, *arguments)
+            assert (refused.returncode, said in refused.stderr) == (6, True), refused.stderr
     finally:
-        gone = run(hosts, "undeploy", *where, "--sudo")
-    assert gone.returncode == 0, gone.stderr
+        operator.write_text(SUDOERS.format("operator"))
     assert traces(hosts, "n2") == before
 
 
