@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 KIB, MIB = 1024, 1024 * 1024
@@ -78,18 +79,26 @@ def read_cold(base: Path, rounds: int) -> int:
     return timed(run)
 
 
+def names(base: Path, count: int) -> list[str]:
+    """Made beforehand: a `Path` takes longer than opening a file."""
+    return [f"{base}/{at}" for at in range(count)]
+
+
 def create(base: Path, rounds: int) -> int:
-    return timed(lambda: [os.close(os.open(base / str(at), os.O_WRONLY | os.O_CREAT)) for at in range(rounds)])
+    files = names(base, rounds)
+    return timed(lambda: [os.close(os.open(file, os.O_WRONLY | os.O_CREAT)) for file in files])
 
 
 def open_and_close(base: Path, rounds: int) -> int:
     os.close(prepared(base / "file", 4 * KIB))
-    return timed(lambda: [os.close(os.open(base / "file", os.O_RDONLY)) for _ in range(rounds)])
+    file = f"{base}/file"
+    return timed(lambda: [os.close(os.open(file, os.O_RDONLY)) for _ in range(rounds)])
 
 
 def stat(base: Path, rounds: int) -> int:
     os.close(prepared(base / "file", 4 * KIB))
-    return timed(lambda: [os.stat(base / "file") for _ in range(rounds)])
+    file = f"{base}/file"
+    return timed(lambda: [os.stat(file) for _ in range(rounds)])
 
 
 def scandir(base: Path, rounds: int) -> int:
@@ -99,14 +108,16 @@ def scandir(base: Path, rounds: int) -> int:
 
 
 def rename(base: Path, rounds: int) -> int:
-    (base / "0").touch()
-    return timed(lambda: [os.rename(base / str(at), base / str(at + 1)) for at in range(rounds)])
+    files = names(base, rounds + 1)
+    Path(files[0]).touch()
+    return timed(lambda: [os.rename(*pair) for pair in pairwise(files)])
 
 
 def unlink(base: Path, rounds: int) -> int:
-    for at in range(rounds):
-        (base / str(at)).touch()
-    return timed(lambda: [os.unlink(base / str(at)) for at in range(rounds)])
+    files = names(base, rounds)
+    for file in files:
+        Path(file).touch()
+    return timed(lambda: [os.unlink(file) for file in files])
 
 
 #: Name → work, rounds.

@@ -62,7 +62,7 @@ impl Channel {
                 short[end..end + part.len()].copy_from_slice(part);
                 end += part.len();
             }
-            sys::write_message(self.device.as_fd(), &[IoSlice::new(&short[..end])])
+            sys::write(self.device.as_fd(), &short[..end])
         } else {
             let whole =
                 [head.as_bytes()].iter().chain(parts).map(|part| IoSlice::new(part)).collect::<Vec<_>>();

@@ -1,6 +1,7 @@
 //! Mounting and unmounting.
 
 use std::ffi::{CString, OsStr};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -46,8 +47,11 @@ impl Options {
 }
 
 /// Mounts at `point` and returns the connection to the kernel.
-pub fn mount(point: &Path, source: &OsStr, options: &Options) -> Sys<OwnedFd> {
-    if sys::own_uid() == 0 { mount_as_root(point, source, options) } else { mount_as_user(point, options) }
+pub fn mount(point: &Path, source: &OsStr, options: &Options) -> io::Result<OwnedFd> {
+    if sys::own_uid() != 0 {
+        return mount_as_user(point, options);
+    }
+    mount_as_root(point, source, options).map_err(Errno::into)
 }
 
 fn mount_as_root(point: &Path, source: &OsStr, options: &Options) -> Sys<OwnedFd> {
@@ -73,7 +77,7 @@ fn mount_as_root(point: &Path, source: &OsStr, options: &Options) -> Sys<OwnedFd
 }
 
 /// Others than root mount through fusermount3, which is set-uid.
-fn mount_as_user(point: &Path, options: &Options) -> Sys<OwnedFd> {
+fn mount_as_user(point: &Path, options: &Options) -> io::Result<OwnedFd> {
     let (ours, theirs) = sys::raw_socket_pair()?;
     let mut given = vec!["fsname=kibosh".to_string(), "subtype=kibosh".into(), "default_permissions".into()];
     if options.lets_others_in() {
@@ -83,12 +87,14 @@ fn mount_as_user(point: &Path, options: &Options) -> Sys<OwnedFd> {
     let mut command = Command::new("fusermount3");
     command.arg("-o").arg(given.join(",")).arg("--").arg(point);
     command.env("_FUSE_COMMFD", theirs.as_raw_fd().to_string());
-    let status = command.status().map_err(|_| Errno(libc::ENOENT))?;
+    let done = command.output().map_err(|error| {
+        io::Error::new(error.kind(), format!("fusermount3, by which others than root mount: {error}"))
+    })?;
     drop(theirs);
-    if !status.success() {
-        return Err(Errno(libc::EPERM));
+    if !done.status.success() {
+        return Err(io::Error::other(String::from_utf8_lossy(&done.stderr).trim().to_string()));
     }
-    sys::receive_descriptor(ours.as_fd())
+    sys::receive_descriptor(ours.as_fd()).map_err(Errno::into)
 }
 
 /// Unmounts. A mount in use is detached instead, which is told by `true`.

@@ -194,6 +194,7 @@ struct Table {
 pub struct Nodes {
     root: Arc<Node>,
     table: Mutex<Table>,
+    any_linked: AtomicBool,
 }
 
 impl Nodes {
@@ -203,7 +204,7 @@ impl Nodes {
         by_id.insert(ROOT_ID, Entry { node: root.clone(), lookups: 1 });
         let by_key = HashMap::from([(root.key, ROOT_ID)]);
         let table = Table { by_id, by_key, next_id: ROOT_ID + 1, devices: vec![root.key.dev] };
-        Nodes { root, table: Mutex::new(table) }
+        Nodes { root, table: Mutex::new(table), any_linked: AtomicBool::new(false) }
     }
 
     pub fn root(&self) -> &Arc<Node> {
@@ -227,8 +228,16 @@ impl Nodes {
         table.by_id.get(id).map(|entry| entry.node.clone())
     }
 
+    /// Whether a file was ever known that has several names.
+    pub fn any_linked(&self) -> bool {
+        self.any_linked.load(Ordering::Relaxed)
+    }
+
     /// The node of an open file, which the kernel will know once more.
     pub fn adopt(&self, fd: OwnedFd, stat: &libc::stat) -> Arc<Node> {
+        if stat.st_nlink > 1 && stat.st_mode & libc::S_IFMT != libc::S_IFDIR {
+            self.any_linked.store(true, Ordering::Relaxed);
+        }
         let mut guard = self.table();
         let table = &mut *guard;
         let key = Key::of(stat);

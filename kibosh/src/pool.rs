@@ -167,7 +167,6 @@ impl Pool {
         if let Err(errno) = sys::unshare_fs() {
             log::warn!("a thread has no umask of its own: {errno}");
         }
-        sys::set_umask(0);
         let mut inlet = Inlet::new(MAX_DATA);
         let mut scratch = Aligned::new(0, MAX_DATA);
         let mut follower = Follower::default();

@@ -35,7 +35,7 @@ pub struct Plan {
 /// can be used.
 pub fn serve(plan: Plan, ready: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
     start_log(plan.log.as_deref(), plan.verbose)?;
-    sys::block_termination().map_err(raw)?;
+    sys::block_termination()?;
     if let Err(errno) = sys::raise_priority() {
         log::debug!("no higher priority, so a busy machine slows the mount down: {errno}");
     }
@@ -44,8 +44,9 @@ pub fn serve(plan: Plan, ready: impl Fn() + Send + Sync + 'static) -> io::Result
         .map_err(|errno| told("target", &plan.target, errno))?;
     let stat = sys::stat(target.as_fd()).map_err(|errno| told("target", &plan.target, errno))?;
     let outside = Outside::new(Place::of(&plan.target));
+    let suspect = if plan.options.extra.is_empty() { "mountpoint" } else { "an option of -o, or mountpoint" };
     let device = mount::mount(&plan.mountpoint, plan.target.as_os_str(), &plan.options)
-        .map_err(|errno| told("mountpoint", &plan.mountpoint, errno))?;
+        .map_err(|error| about(suspect, &plan.mountpoint, error))?;
     log::info!("{} mounted at {}, at most {limit} files", plan.target.display(), plan.mountpoint.display());
     let channel = Arc::new(Channel::new(device));
     let pool = Pool::new(channel.clone());
@@ -59,7 +60,7 @@ pub fn serve(plan: Plan, ready: impl Fn() + Send + Sync + 'static) -> io::Result
     };
     let fs = Fs::new(settings, channel, pool.clone(), Nodes::new(target, &stat), outside, Box::new(ready));
     fs.start();
-    let (ended, end) = sys::raw_socket_pair().map_err(raw)?;
+    let (ended, end) = sys::raw_socket_pair()?;
     let waiting = pool.clone();
     thread::spawn(move || {
         waiting.wait();
@@ -75,13 +76,18 @@ pub fn serve(plan: Plan, ready: impl Fn() + Send + Sync + 'static) -> io::Result
 /// Waits for the end and brings it about in good order. False if the mount is still in use: its
 /// users get ENOTCONN from now on.
 fn finish(fs: &Arc<Fs>, mountpoint: &Path, ended: &OwnedFd) -> io::Result<bool> {
-    let signal = sys::wait_for_termination(ended.as_fd()).map_err(raw)?;
+    let signal = sys::wait_for_termination(ended.as_fd())?;
     let mut gone = true;
     if let Some(signal) = signal {
         log::info!("signal {signal}: writing back and unmounting");
         fs.quiesce();
         match mount::unmount(mountpoint) {
-            Ok(busy) => gone = !busy,
+            Ok(busy) => {
+                gone = !busy;
+                if busy {
+                    log::warn!("the mount is still in use: its users get ENOTCONN from now on");
+                }
+            }
             Err(errno) => {
                 log::error!("cannot unmount {}: {errno}", mountpoint.display());
                 gone = false;
@@ -92,12 +98,11 @@ fn finish(fs: &Arc<Fs>, mountpoint: &Path, ended: &OwnedFd) -> io::Result<bool> 
     Ok(gone)
 }
 
-fn raw(errno: Errno) -> io::Error {
-    io::Error::from_raw_os_error(errno.0)
+fn told(what: &str, path: &Path, errno: Errno) -> io::Error {
+    about(what, path, errno.into())
 }
 
-fn told(what: &str, path: &Path, errno: Errno) -> io::Error {
-    let error = raw(errno);
+fn about(what: &str, path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
 }
 
@@ -119,7 +124,8 @@ fn start_log(path: Option<&Path>, verbose: bool) -> io::Result<()> {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(level).format_timestamp_millis();
     if let Some(path) = path {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let file = file.map_err(|error| about("log", path, error))?;
         builder.target(env_logger::Target::Pipe(Box::new(LogFile(Mutex::new(file)))));
     }
     // A second mount of one process keeps the first one's logger.

@@ -43,6 +43,12 @@ impl fmt::Display for Errno {
 
 impl std::error::Error for Errno {}
 
+impl From<Errno> for std::io::Error {
+    fn from(errno: Errno) -> Self {
+        std::io::Error::from_raw_os_error(errno.0)
+    }
+}
+
 pub type Sys<T> = Result<T, Errno>;
 
 fn check(result: c_int) -> Sys<c_int> {
@@ -102,6 +108,13 @@ pub fn open_tmpfile(dir: BorrowedFd, flags: c_int, mode: u32) -> Sys<OwnedFd> {
 pub fn reopen(fd: BorrowedFd, flags: c_int) -> Sys<OwnedFd> {
     let path = FdPath::new(fd.as_raw_fd());
     owned(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) })
+}
+
+/// Opens what `fd` stands for as `O_PATH`, whatever its name may stand for by now.
+pub fn reopen_path(fd: BorrowedFd) -> Sys<OwnedFd> {
+    let flags = libc::OPEN_TREE_CLOEXEC as c_int | libc::AT_EMPTY_PATH;
+    let tree = unsafe { libc::syscall(libc::SYS_open_tree, fd.as_raw_fd(), c"".as_ptr(), flags) };
+    owned(tree as c_int).or_else(|_| reopen(fd, libc::O_PATH))
 }
 
 /// `O_RDONLY`, `O_WRONLY` or `O_RDWR`, as it was opened.
@@ -262,6 +275,12 @@ pub fn pwrite(fd: BorrowedFd, data: &[u8], at: u64) -> Sys<usize> {
     Ok(done)
 }
 
+/// Writes at the end of a file, wherever that is; perhaps not all of `data`.
+pub fn append(fd: BorrowedFd, data: &[u8]) -> Sys<usize> {
+    let part = libc::iovec { iov_base: data.as_ptr().cast_mut().cast(), iov_len: data.len() };
+    check_size(unsafe { libc::pwritev2(fd.as_raw_fd(), &part, 1, 0, libc::RWF_APPEND) })
+}
+
 pub fn fsync(fd: BorrowedFd, data_only: bool) -> Sys<()> {
     let fd = fd.as_raw_fd();
     check(unsafe { if data_only { libc::fdatasync(fd) } else { libc::fsync(fd) } }).map(drop)
@@ -366,6 +385,10 @@ pub fn seek_dir(fd: BorrowedFd, position: i64) -> Sys<()> {
 
 pub fn read(fd: BorrowedFd, buffer: &mut [u8]) -> Sys<usize> {
     check_size(unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
+pub fn write(fd: BorrowedFd, data: &[u8]) -> Sys<usize> {
+    check_size(unsafe { libc::write(fd.as_raw_fd(), data.as_ptr().cast(), data.len()) })
 }
 
 /// Writes the parts as one message.

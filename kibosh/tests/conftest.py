@@ -6,7 +6,8 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +34,13 @@ def give_name(file: int, path: Path) -> None:
     source, target = os.fsencode(f"/proc/self/fd/{file}"), os.fsencode(path)
     if LIBC.linkat(AT_FDCWD, source, AT_FDCWD, target, AT_SYMLINK_FOLLOW) != 0:
         raise OSError(ctypes.get_errno(), "linkat", str(path))
+
+
+def wait_until(true: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
 
 
 class MakeMount(Protocol):

@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from test_control import wait_until
 
 import kibosh
-from conftest import MakeMount, give_name
+from conftest import MakeMount, give_name, wait_until
 from kibosh import CorruptMode
 
 pytestmark = pytest.mark.faults
@@ -271,13 +270,14 @@ def test_a_delay_delays_its_file_and_no_other(warm: Warm) -> None:
     fs, path, file = warm
     other = path.parent / "other"
     other.write_bytes(b"quick")
-    fs.set([kibosh.ReadDelay(suffix=".log", delay_ms=600), kibosh.WriteDelay(suffix=".log", delay_ms=600)])
+    fs.set([kibosh.ReadDelay(suffix=".log", delay_ms=3_600_000)])
     slow = subprocess.Popen(["dd", f"if={path}", "of=/dev/null", "bs=4096", "count=1", "status=none"])
     while not fs.stats()["faults"][0]["fired"]:
         time.sleep(0.005)
     assert other.read_bytes() == b"quick"
     other.write_bytes(b"quicker")
     assert slow.poll() is None, "the other file waited for the delayed one"
+    fs.set([kibosh.ReadDelay(suffix=".log", delay_ms=600), kibosh.WriteDelay(suffix=".log", delay_ms=600)])
     assert slow.wait(30) == 0
     for call in (lambda: os.pread(file, 1, 0), lambda: os.pwrite(file, b"z", 0)):
         start = time.monotonic()
@@ -513,6 +513,25 @@ def test_faults_follow_a_file_through_renames(warm: Warm) -> None:
         os.pread(file, 1, 0)
     path.rename(fs.mountpoint / "out.log")
     assert os.pread(file, 1, 0) == b"a"
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_name_that_was_removed_or_replaced_meets_no_fault_any_more(
+    any_fs: kibosh.Mount, replaced: bool
+) -> None:
+    gone, kept, new = (any_fs.mountpoint / name for name in ("gone", "kept", "new"))
+    gone.write_bytes(b"data")
+    os.link(gone, kept)
+    if replaced:
+        new.touch()
+        new.rename(gone)
+    else:
+        gone.unlink()
+    any_fs.set([kibosh.Unreadable(prefix="/gone", code=errno.EIO)])
+    assert kept.read_bytes() == b"data"
+    any_fs.set([kibosh.Unreadable(prefix="/kept", code=errno.EIO)])
+    with fails_with(errno.EIO):
+        kept.read_bytes()
 
 
 def test_a_fault_can_be_about_one_user_or_one_program(warm: Warm) -> None:

@@ -373,6 +373,27 @@ def test_coherent_mode_sees_changes_beneath_within_a_second(make_mount: MakeMoun
     assert time.monotonic() - start < 10
 
 
+def test_coherent_mode_appends_behind_what_was_appended_beneath(make_mount: MakeMount) -> None:
+    fs = make_mount(mode="coherent")
+    large = b"l" * (1 << 18)
+    (fs.mountpoint / "file").write_bytes(b"start,")
+    with (
+        open(fs.mountpoint / "file", "ab", buffering=0) as through,
+        open(fs.target / "file", "ab", buffering=0) as beneath,
+    ):
+        beneath.write(b"beneath,")
+        through.write(b"through,")
+        beneath.write(b"again,")
+        through.write(large)
+        fs.set([kibosh.TornWrite(survive="none")])
+        beneath.write(b"third,")
+        through.write(b"torn,")
+    fs.clear()
+    whole = b"start,beneath,through,again," + large + b"third," + bytes(5)
+    assert (fs.target / "file").read_bytes() == whole
+    assert (fs.mountpoint / "file").read_bytes() == whole
+
+
 def test_thousands_of_open_files(fs: kibosh.Mount) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -418,3 +439,19 @@ def test_a_target_that_vanishes_is_an_errno(make_mount: MakeMount) -> None:
     with pytest.raises(OSError):
         (fs.mountpoint / "new").write_bytes(b"x")
     assert fs.faults() == []
+    assert "the target is gone" in fs.mountpoint.with_name("kibosh0.log").read_text()
+
+
+def test_a_full_target_is_enospc_and_a_line_in_the_log(make_mount: MakeMount, tmp_path: Path) -> None:
+    target = tmp_path / "small"
+    target.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", target], check=True)
+    try:
+        fs = make_mount(target)
+        with fails_with(errno.ENOSPC), open(fs.mountpoint / "file", "wb", buffering=0) as file:
+            file.write(bytes(1 << 20))
+            os.fsync(file)
+        assert "No space left" in fs.mountpoint.with_name("kibosh0.log").read_text()
+        fs.unmount()
+    finally:
+        subprocess.run(["umount", "-l", target], check=True)

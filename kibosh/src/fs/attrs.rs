@@ -32,14 +32,13 @@ impl Fs {
         }
     }
 
-    fn attr_out(&self, node: &Node) -> Sys<Answer> {
-        let stat = sys::stat(node.fd())?;
+    fn attr_out(&self, node: &Node, stat: &libc::stat) -> Sys<Answer> {
         let valid = self.attr_timeout(node);
         Answer::of(&abi::AttrOut {
             attr_valid: valid.as_secs(),
             attr_valid_nsec: valid.subsec_nanos(),
             dummy: 0,
-            attr: self.attr(&stat),
+            attr: self.attr(stat),
         })
     }
 
@@ -51,7 +50,10 @@ impl Fs {
         }
         match control::VirtualFile::of_node(head.nodeid) {
             Some(file) => Answer::of(&self.virtual_attr_out(file)),
-            None => self.attr_out(&*self.nodes.get(head.nodeid)?),
+            None => {
+                let node = self.nodes.get(head.nodeid)?;
+                self.attr_out(&node, &sys::stat(node.fd())?)
+            }
         }
     }
 
@@ -76,6 +78,13 @@ impl Fs {
         }
         let node = self.nodes.get(head.nodeid)?;
         let has = |bit: u32| arg.valid & bit != 0;
+        if arg.valid & !fattr::FH == fattr::MTIME | fattr::CTIME {
+            let stat = sys::stat(node.fd())?;
+            // The kernel also flushes times that have not changed, after a rename for one.
+            if (stat.st_mtime as u64, stat.st_mtime_nsec as u32) == (arg.mtime, arg.mtimensec) {
+                return self.attr_out(&node, &stat);
+            }
+        }
         if has(fattr::MODE) {
             sys::chmod(node.fd(), arg.mode & 0o7777)?;
         }
@@ -93,7 +102,7 @@ impl Fs {
         if has(fattr::ATIME | fattr::MTIME) {
             set_times(&node, arg)?;
         }
-        self.attr_out(&node)
+        self.attr_out(&node, &sys::stat(node.fd())?)
     }
 
     fn resize(&self, node: &Arc<Node>, arg: &abi::SetattrIn) -> Sys<()> {
@@ -127,15 +136,8 @@ impl Fs {
     }
 }
 
-/// Sets times. The kernel also flushes them, after a rename for one, when they have not changed.
 fn set_times(node: &Node, arg: &abi::SetattrIn) -> Sys<()> {
     let has = |bit: u32| arg.valid & bit != 0;
-    if has(fattr::CTIME) && !has(fattr::ATIME) && !has(fattr::MTIME_NOW) {
-        let stat = sys::stat(node.fd())?;
-        if (stat.st_mtime as u64, stat.st_mtime_nsec as u32) == (arg.mtime, arg.mtimensec) {
-            return Ok(());
-        }
-    }
     let time = |set, now, sec: u64, nsec: u32| libc::timespec {
         tv_sec: sec as i64,
         tv_nsec: if has(now) {

@@ -12,6 +12,7 @@ use crate::sys::{self, Errno, Sys};
 
 use super::attrs::kill_suid_sgid;
 use super::handles::{File, Handle};
+use super::inject::size_of;
 use super::{Answer, Fs, control};
 
 impl Fs {
@@ -109,10 +110,26 @@ impl Fs {
             }
             Handle::Directory(_) => return Err(Errno(libc::EBADF)),
         };
+        let appends = self.appends_beneath(arg);
         self.write_file(file, arg, |fd| match mangle {
+            None if appends => sys::append(fd, data),
             None => sys::pwrite(fd, data, arg.offset),
             Some(mangle) => write_mangled(file, data, arg.offset, &mangle),
         })
+    }
+
+    /// Whether a write's place is the end of the target's file, whatever the kernel takes for it.
+    fn appends_beneath(&self, arg: &abi::WriteIn) -> bool {
+        !self.fast() && arg.flags as i32 & libc::O_APPEND != 0 && arg.write_flags & abi::WRITE_CACHE == 0
+    }
+
+    /// Corrects an append's place: without the writeback cache the kernel does not ask where the end is.
+    pub(super) fn place(&self, arg: &mut abi::WriteIn) {
+        if self.appends_beneath(arg) {
+            if let Ok(Handle::File(file)) = self.handles.get(arg.fh).as_deref() {
+                arg.offset = size_of(&file.node);
+            }
+        }
     }
 
     /// Has `write` put data into a file of the target.

@@ -13,6 +13,7 @@ mod lose;
 mod names;
 mod pages;
 mod piped;
+mod trouble;
 pub mod writes;
 mod xattrs;
 
@@ -80,6 +81,7 @@ pub struct Fs {
     /// Threads of ours that use the mount themselves; no fault is meant for them.
     own_threads: Mutex<Vec<u32>>,
     outside: Arc<Outside>,
+    told: Mutex<trouble::Told>,
     ready: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -129,6 +131,7 @@ impl Fs {
             evicting: AtomicU32::new(0),
             own_threads: Mutex::default(),
             outside,
+            told: Mutex::default(),
             ready,
         });
         let handler = fs.clone();
@@ -180,7 +183,7 @@ impl Fs {
 
     /// Serves one request, from its bytes to its answer. One that was `held` back has met its fault.
     fn serve(&self, bytes: &[u8], turn: &mut Turn, held: bool) {
-        let request = match request::parse(bytes) {
+        let mut request = match request::parse(bytes) {
             Ok(request) => request,
             Err(bad) => {
                 if bad.errno != libc::ENOSYS {
@@ -192,6 +195,9 @@ impl Fs {
                 return;
             }
         };
+        if let Body::Write { arg, .. } = &mut request.body {
+            self.place(arg);
+        }
         self.served.fetch_add(1, Ordering::Relaxed);
         let unique = request.head.unique;
         log::debug!("{:?}", request.head);
@@ -201,16 +207,20 @@ impl Fs {
             Verdict::Hold(delay, fault) => return self.hold(&request, bytes, delay, fault, turn),
         };
         let answer = self.run(&request, mangle, turn);
-        self.answer(unique, answer, turn);
+        self.answer(&request.head, answer, turn);
     }
 
-    fn answer(&self, unique: u64, answer: Sys<Answer>, turn: &mut Turn) {
+    fn answer(&self, head: &abi::InHeader, answer: Sys<Answer>, turn: &mut Turn) {
+        let unique = head.unique;
         match answer {
             Ok(Answer::Done) => self.channel.reply(unique, &[]),
             Ok(Answer::Bytes(bytes)) => self.channel.reply(unique, &bytes),
             Ok(Answer::Scratch(size)) => self.channel.reply(unique, &turn.scratch.room()[..size]),
             Ok(Answer::Silence) => {}
-            Err(errno) => self.channel.reply_error(unique, errno.0),
+            Err(errno) => {
+                self.tell_of_trouble(head, errno);
+                self.channel.reply_error(unique, errno.0);
+            }
         }
     }
 

@@ -45,18 +45,6 @@ impl Fs {
         node
     }
 
-    /// The node of a file just made and open. Its name is the quick way to it; should it stand for
-    /// another file already, the open one is meant.
-    fn adopt_created(&self, fd: &OwnedFd, dir: &Arc<Node>, name: &OsStr) -> Sys<(Arc<Node>, libc::stat)> {
-        let stat = sys::stat(fd.as_fd())?;
-        let named = sys::open_at(dir.fd(), name, libc::O_PATH, 0)?;
-        if Key::of(&sys::stat(named.as_fd())?) == Key::of(&stat) {
-            return Ok((self.adopt(named, &stat, dir, name), stat));
-        }
-        let path = sys::reopen(fd.as_fd(), libc::O_PATH)?;
-        Ok((self.adopt(path, &stat, dir, name), stat))
-    }
-
     pub(super) fn entry(&self, node: &Node, stat: &libc::stat) -> abi::EntryOut {
         let (name_valid, attr_valid) = (self.entry_timeout(node), self.attr_timeout(node));
         abi::EntryOut {
@@ -108,7 +96,8 @@ impl Fs {
         let acting = ActingAs::new(head.uid, head.gid);
         let fd = with_umask(arg.umask, || sys::open_at(parent.fd(), name, flags, arg.mode))?;
         drop(acting);
-        let (node, stat) = self.adopt_created(&fd, &parent, name)?;
+        let stat = sys::stat(fd.as_fd())?;
+        let node = self.adopt(sys::reopen_path(fd.as_fd())?, &stat, &parent, name);
         if is_new {
             self.name_made(&parent, name, &node, true);
         }
@@ -122,7 +111,7 @@ impl Fs {
         let fd = with_umask(arg.umask, || sys::open_tmpfile(parent.fd(), flags, arg.mode))?;
         drop(acting);
         let stat = sys::stat(fd.as_fd())?;
-        let node = self.nodes.adopt(sys::reopen(fd.as_fd(), libc::O_PATH)?, &stat);
+        let node = self.nodes.adopt(sys::reopen_path(fd.as_fd())?, &stat);
         node.made_without_name(&parent);
         self.opened_new(node, &stat, fd, arg)
     }
@@ -155,7 +144,7 @@ impl Fs {
 
     pub(super) fn unlink(&self, head: &InHeader, name: &OsStr, flags: i32) -> Sys<Answer> {
         let parent = self.parent(head.nodeid, name)?;
-        let node = self.known(&parent, name);
+        let node = if self.links_matter() { self.known(&parent, name) } else { None };
         self.remove_name(&parent, name, flags)?;
         if let Some(node) = node {
             node.remove_name(&parent, name);
@@ -172,13 +161,14 @@ impl Fs {
         flags: u32,
     ) -> Sys<Answer> {
         let (parent, newparent) = (self.parent(head.nodeid, from)?, self.parent(newdir, to)?);
-        let there = sys::stat_at(newparent.fd(), to).ok();
+        let exchanged = flags & libc::RENAME_EXCHANGE != 0;
+        let looks = exchanged || self.links_matter();
+        let there = if looks { sys::stat_at(newparent.fd(), to).ok() } else { None };
         let (moved, replaced) =
             (self.known(&parent, from), there.and_then(|stat| self.nodes.find(Key::of(&stat))));
         let nodes: Vec<_> = [&moved, &replaced].into_iter().flatten().cloned().collect();
         let faulty: Vec<_> = nodes.iter().map(|node| self.has_faults(node)).collect();
         self.move_name((&parent, from), (&newparent, to), flags, there.is_some())?;
-        let exchanged = flags & libc::RENAME_EXCHANGE != 0;
         if let Some(node) = &replaced {
             if exchanged {
                 node.add_name(&parent, from);
@@ -216,6 +206,11 @@ impl Fs {
         }
     }
 
+    /// Whether it matters which file loses a name: one that has another, or that a fault is about.
+    fn links_matter(&self) -> bool {
+        !self.fast() || self.nodes.any_linked() || self.engine.armed()
+    }
+
     /// The node of a name, if the kernel knows it.
     fn known(&self, parent: &Node, name: &OsStr) -> Option<Arc<Node>> {
         let stat = sys::stat_at(parent.fd(), name).ok()?;
@@ -241,14 +236,8 @@ fn absent(valid: Duration) -> abi::EntryOut {
 }
 
 /// Makes something under the caller's umask, which the target applies unless a default ACL says
-/// otherwise. Each serving thread has a umask of its own, otherwise 0.
+/// otherwise.
 fn with_umask<T>(mask: u32, make: impl FnOnce() -> T) -> T {
-    if mask != 0 {
-        sys::set_umask(mask & 0o777);
-    }
-    let made = make();
-    if mask != 0 {
-        sys::set_umask(0);
-    }
-    made
+    sys::set_umask(mask & 0o777);
+    make()
 }

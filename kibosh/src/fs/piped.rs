@@ -16,11 +16,12 @@ impl Fs {
     /// Serves a WRITE of which only the beginning was read. Its data goes straight to the file, unless a
     /// fault may want to see it.
     pub(super) fn serve_piped(&self, beginning: &[u8], pipe: &mut Pipe, turn: &mut Turn) {
-        if let Some((head, arg)) = request::write_of(beginning) {
+        if let Some((head, mut arg)) = request::write_of(beginning) {
+            self.place(&mut arg);
             if let Some(Handle::File(file)) = self.handles.get(arg.fh).ok().as_deref() {
                 if self.leaves_writes_alone(file) {
                     self.served.fetch_add(1, Ordering::Relaxed);
-                    return self.answer(head.unique, self.write_piped(file, &arg, pipe), turn);
+                    return self.answer(&head, self.write_piped(file, &arg, pipe), turn);
                 }
             }
         }

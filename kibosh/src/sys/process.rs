@@ -1,5 +1,6 @@
 //! System calls on processes, their signals, limits, credentials and CPUs, and on mounts.
 
+use std::cell::Cell;
 use std::ffi::{CStr, OsStr};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -90,13 +91,25 @@ pub fn sleeps(thread: u32) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, state)| !state.starts_with(" R"))
 }
 
+thread_local! {
+    /// The calling thread's umask, once it has one of its own.
+    static UMASK: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
 /// Gives the calling thread a umask and working directory of its own.
 pub fn unshare_fs() -> Sys<()> {
-    check(unsafe { libc::unshare(libc::CLONE_FS) }).map(drop)
+    check(unsafe { libc::unshare(libc::CLONE_FS) })?;
+    unsafe { libc::umask(0) };
+    UMASK.set(Some(0));
+    Ok(())
 }
 
 pub fn set_umask(mask: u32) {
-    unsafe { libc::umask(mask) };
+    let own = UMASK.get();
+    if own != Some(mask) {
+        unsafe { libc::umask(mask) };
+        UMASK.set(own.map(|_| mask));
+    }
 }
 
 pub fn own_uid() -> u32 {
