@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+import termios
 from pathlib import Path
 
 import pytest
 
 import kibosh
-from conftest import MakeMount
+from conftest import MakeMount, wait_until
 from kibosh import cli
 from kibosh.mount import is_mounted
 
 EIO_READS = '{"faults":[{"type":"unreadable","prefix":"","suffix":"","code":5}]}'
 
 
-def run(*arguments: object, code: int = 0) -> str:
+def run(*arguments: object, code: int = 0, cwd: Path | None = None) -> str:
     """Runs the command line in a process of its own; what it printed."""
     package = Path(kibosh.__file__).parent.parent
     done = subprocess.run(
         [sys.executable, "-m", "kibosh", *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": str(package)},
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=60,
@@ -36,13 +38,6 @@ def run(*arguments: object, code: int = 0) -> str:
     )
     assert done.returncode == code, done
     return done.stdout + done.stderr
-
-
-def wait_until(true: Callable[[], bool], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def test_the_control_file_is_hidden_and_empty_at_first(any_fs: kibosh.Mount) -> None:
@@ -158,8 +153,12 @@ def test_the_command_line_mounts_changes_and_unmounts(tmp_path: Path, make_mount
     assert not is_mounted(str(mountpoint))
     wait_until(lambda: not pidfile.exists(), "the pid file stayed")
     assert "is not a directory" in run(mountpoint / "none", target, code=1)
+    for option in ("--pidfile", "--log"):
+        assert f"{tmp_path}/none/file" in run(mountpoint, target, option, tmp_path / "none/file", code=1)
+    assert "-o" in run(mountpoint, target, "-o", "nonsense=1", code=1)
     assert "which directory" in run(mountpoint, code=2)
     assert "lose" in run("--help")
+    assert "bandwidth bytesPerSec [operations]" in run("set", "--help")
 
 
 def test_exec_runs_a_program_with_its_directory_under_kibosh(tmp_path: Path, make_mount: MakeMount) -> None:
@@ -170,8 +169,71 @@ def test_exec_runs_a_program_with_its_directory_under_kibosh(tmp_path: Path, mak
     code = f"cat {directory}/file; echo new > {directory}/other; exit 3"
     assert "hello" in run("exec", directory, "--", "sh", "-c", code, code=3)
     assert "Input/output error" in run("exec", directory, "--faults", faults, "--", "sh", "-c", code, code=3)
+    within = run("exec", ".", "--faults", faults, "--", "cat", "file", code=1, cwd=directory)
+    assert "Input/output error" in within
     assert not is_mounted(str(directory))
     assert (directory / "other").read_text() == "new\n"
+
+
+COUNTS_INTERRUPTS = """
+import signal, sys
+felt = []
+signal.signal(signal.SIGINT, lambda *_: (felt.append(1), print("felt", flush=True)))
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(10 + len(felt)))
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_ctrl_c_reaches_the_program_that_exec_runs_once(tmp_path: Path, make_mount: MakeMount) -> None:
+    make_mount()
+    terminal, theirs = pty.openpty()
+    package = str(Path(kibosh.__file__).parent.parent)
+    command = [
+        sys.executable,
+        "-m",
+        "kibosh",
+        "exec",
+        str(tmp_path),
+        "--",
+        sys.executable,
+        "-c",
+        COUNTS_INTERRUPTS,
+    ]
+    child = subprocess.Popen(
+        command,
+        env={**os.environ, "PYTHONPATH": package},
+        stdin=theirs,
+        stdout=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+
+    def await_output(word: bytes) -> None:
+        seen = b""
+        while word not in seen:
+            seen += os.read(terminal, 4096)
+
+    await_output(b"ready")
+    os.write(terminal, b"\x03")
+    await_output(b"felt")
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(60) == 11
+    os.close(terminal)
+    assert not is_mounted(tmp_path)
+
+
+def test_a_mount_is_found_by_a_symbolic_link_even_dead(tmp_path: Path, make_mount: MakeMount) -> None:
+    fs = make_mount()
+    link = tmp_path / "link"
+    link.symlink_to(fs.mountpoint)
+    assert is_mounted(link)
+    fs.kill()
+    assert "kibosh umount" in run("faults", link, code=1)
+    run("umount", link)
+    assert not is_mounted(fs.mountpoint)
 
 
 def test_a_killed_daemon_leaves_enotconn_and_what_was_fsynced(make_mount: MakeMount) -> None:
@@ -202,6 +264,12 @@ def test_umount_ends_nobody_who_has_the_daemons_pid_here(
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_umount_does_not_wait_until_the_daemon_is_reaped(make_mount: MakeMount) -> None:
+    fs = make_mount()
+    run("umount", fs.mountpoint)
+    assert not is_mounted(fs.mountpoint)
 
 
 def test_what_a_killed_daemon_has_hidden_keeps_no_directory(make_mount: MakeMount) -> None:

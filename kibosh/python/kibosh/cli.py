@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import secrets
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kibosh.control import Control, Refused
+from kibosh.faults import reference
 from kibosh.mount import Mount, MountError, is_mounted, unmount, wait_until_gone
 
 VERBS = ("faults", "set", "clear", "stats", "umount", "lose", "exec")
@@ -35,6 +37,19 @@ Serves DIR at MOUNTPOINT, as it is, until faults are set:
 `exec` ends as CMD does."""
 
 
+SET_HELP = """\
+Sets faults: a document {"faults": […]}, a list of faults, or one fault. They replace those in force; what is
+refused is told with its path, and changes nothing.
+
+  kibosh set /mnt/data '{"type":"unreadable","prefix":"/wal","code":"EIO","durationMs":5000}'
+  kibosh set /mnt/data --owner me '[{"type":"error","operations":["fsync"],"nth":3,"code":"ENOSPC"}]'
+  kibosh set /mnt/data @faults.json
+
+docs/kibosh.md tells what each means, and the operations.
+
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -47,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for error in refused.errors:
             print(f"  {error['path'] or 'document'}: {error['message']}", file=sys.stderr)
     except (MountError, OSError, ValueError) as error:
-        print(f"kibosh: {error}", file=sys.stderr)
+        dead = isinstance(error, OSError) and error.errno == errno.ENOTCONN
+        cure = ". The daemon is dead: `kibosh umount` clears its mount" if dead else ""
+        print(f"kibosh: {error}{cure}", file=sys.stderr)
     return 1
 
 
@@ -62,8 +79,12 @@ def _run_verb(arguments: list[str]) -> int:
         ("lose", "Lose what was written but not synced since a lose_unsynced fault was set."),
     ):
         verbs.add_parser(verb, help=text, description=text).add_argument("mountpoint")
-    text = 'Set faults: a document {"faults": […]}, a list of faults, or one fault.'
-    setter = verbs.add_parser("set", help="Set the faults.", description=text)
+    setter = verbs.add_parser(
+        "set",
+        help="Set the faults.",
+        description=SET_HELP + reference(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     setter.add_argument("mountpoint")
     setter.add_argument("json", help="JSON, '@FILE', or '-' for standard input")
     setter.add_argument("--owner", help="change only this owner's faults; everybody else's stay")
@@ -139,14 +160,24 @@ def _exec(options: argparse.Namespace, command: list[str]) -> int:
     if not command:
         print("kibosh exec: which command? kibosh exec DIR -- CMD …", file=sys.stderr)
         return 2
+    here = os.getcwd()
     with Mount(options.directory, options.directory, mode=options.mode, allow_other=os.geteuid() == 0) as fs:
         if options.faults:
             fs.write(_document(options.faults))
-        child = subprocess.Popen(command)
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(signum, lambda number, _frame: child.send_signal(number))
-        code = child.wait()
+        # Gone to anew: whoever stands in DIR stands beneath the mount.
+        code = _wait_passing_signals(subprocess.Popen(command, cwd=here))
     return code if code >= 0 else 128 - code
+
+
+def _wait_passing_signals(child: subprocess.Popen[bytes]) -> int:
+    """How it ended. What the terminal sends, such as Ctrl-C, it sends to the child itself, once."""
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    while (code := child.poll()) is None:
+        received = signal.sigwaitinfo(signals)
+        if received.si_signo != signal.SIGCHLD and received.si_code <= 0:
+            child.send_signal(received.si_signo)
+    return code
 
 
 def _mount_parser() -> argparse.ArgumentParser:
@@ -225,10 +256,10 @@ def _serve(options: argparse.Namespace, control_mode: int) -> int:
     except ImportError as error:
         cure = "install a wheel of kibosh, or build it in its source tree with `make -C kibosh build`"
         return _fail(options.ready_fd, f"the compiled part cannot be loaded ({error}): {cure}")
-    if options.pidfile:
-        Path(options.pidfile).write_text(f"{os.getpid()}\n")
     waiting = options.ready_fd
     try:
+        if options.pidfile:
+            Path(options.pidfile).write_text(f"{os.getpid()}\n")
         _native.serve(
             options.target,
             options.mountpoint,

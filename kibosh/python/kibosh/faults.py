@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from enum import IntEnum
+from textwrap import wrap
 from typing import Any, ClassVar
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Unwritable",
     "WriteCorrupt",
     "WriteDelay",
+    "reference",
 ]
 
 
@@ -257,6 +259,19 @@ _TYPES: dict[str, type[Fault]] = {
         Crash,
     )
 }
+
+
+def reference() -> str:
+    """Every type with its fields, those that may be left out in brackets, and what it does."""
+    common = [field.name for field in fields(Fault)]
+    lines = []
+    for name, kind in _TYPES.items():
+        own = [field for field in fields(kind) if field.name not in common]
+        needed = [_wire_name(field.name) for field in own if field.default is MISSING]
+        others = [f"[{_wire_name(field.name)}]" for field in own if field.default is not MISSING]
+        lines += [" ".join([name, *needed, *others]), f"    {(kind.__doc__ or '').splitlines()[0]}"]
+    of_all = " ".join(f"[{_wire_name(name)}]" for name in common)
+    return "\n".join([*lines, "each of them:", *(f"    {line}" for line in wrap(of_all, 76))])
 
 
 def _wire_name(name: str) -> str:

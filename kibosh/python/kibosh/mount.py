@@ -18,6 +18,7 @@ from kibosh.control import Control
 __all__ = ["Mount", "MountError", "unmount"]
 
 MNT_DETACH = 2
+MOST_LINKS = 40
 
 
 class MountError(OSError):
@@ -138,8 +139,8 @@ class Mount(Control):
 
 def unmount(mountpoint: str | os.PathLike[str]) -> bool:
     """Removes a Kibosh from its mountpoint, dead or alive. False if there was none. Raises OSError."""
-    path = str(Path(mountpoint).absolute())
-    if not is_mounted(path):
+    path = _mounted(mountpoint)
+    if path is None:
         return False
     if os.geteuid() != 0:
         subprocess.run(["fusermount3", "-u", "-z", "--", path], check=True)
@@ -152,19 +153,41 @@ def unmount(mountpoint: str | os.PathLike[str]) -> bool:
 def wait_until_gone(mountpoint: str, pid: int, timeout_seconds: float) -> bool:
     """Waits for a daemon that is not our child to end."""
     deadline = time.monotonic() + timeout_seconds
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+    while _runs(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     return not is_mounted(mountpoint)
 
 
-def is_mounted(path: str) -> bool:
+def _runs(pid: int) -> bool:
+    """Whether a process is there and not only waits to be reaped, as in a container perhaps for ever."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in ("Z", "X")
+
+
+def is_mounted(path: str | os.PathLike[str]) -> bool:
     """Whether a Kibosh is mounted there, even one whose daemon is dead."""
-    wanted = os.path.abspath(path)
+    return _mounted(path) is not None
+
+
+def _mounted(path: str | os.PathLike[str]) -> str | None:
+    """Where the Kibosh is mounted that a path names, perhaps by links. It is not asked: it may hang."""
+    mounts = set()
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         before, _, after = line.partition(" - ")
-        if _unescape(before.split(" ")[4]) == wanted and after.startswith("fuse.kibosh "):
-            return True
-    return False
+        if after.startswith("fuse.kibosh "):
+            mounts.add(_unescape(before.split(" ")[4]))
+    place = os.path.abspath(path)
+    for _ in range(MOST_LINKS):
+        if place in mounts:
+            break
+        place = os.path.join(os.path.realpath(os.path.dirname(place)), os.path.basename(place))
+        if place in mounts or not os.path.islink(place):
+            break
+        place = os.path.abspath(os.path.join(os.path.dirname(place), os.readlink(place)))
+    return place if place in mounts else None
 
 
 def _unescape(path: str) -> str:
