@@ -105,10 +105,16 @@ def _problems_on(agent: Agent, spec: Spec) -> list[dict[str, str]]:
     problems += [_problem(f"spec.{path}", why, "impossible") for path, why in _refused_commands(agent, spec).items()]
     for wanted in sorted(unknown):
         what = "this" if wanted == spec.class_name else wanted.rpartition(".")[2]
-        why = missing.get(wanted) or "; ".join(f"{what}: {reason}" for what, reason in missing.items())
+        why = missing.get(wanted) or "; ".join(_by_reason(missing))
         cannot = f"node {name} cannot do {what}" + (f": {why}" if why else "")
         problems.append(_problem("spec.class", cannot, "impossible"))
     return problems
+
+
+def _by_reason(missing: Mapping[str, str]) -> list[str]:
+    """What is missing, each reason once."""
+    reasons = dict.fromkeys(missing.values())
+    return [f"{', '.join(what for what, why in missing.items() if why == reason)}: {reason}" for reason in reasons]
 
 
 def _refused_commands(agent: Agent, spec: Spec) -> dict[str, str]:

@@ -32,11 +32,12 @@ NOBODY = Term("plan", 0, 0, 1)
 def preview(platform: Platform, spec: Spec, scene: Scene) -> dict[str, Json]:
     """``{claims: [{kind, key, want, undoneBy, how}], targets, probe, unverified, lacks, problem}``; changes nothing.
 
-    ``problem`` says why the node could not do it; ``lacks`` what is missing on the machine. Looks at the node: slow.
+    ``problem`` says why the node could not do it; ``lacks`` what it needs and is missing. Looks at the node: slow.
     """
     shown: dict[str, Json] = {"claims": [], "targets": [], "probe": [], "unverified": "", "problem": ""}
-    shown["lacks"] = dict(platform.missing())
     fault = platform.faults.get(type(spec))
+    others = {*platform.kinds} - {*(fault.kinds if fault else ())}
+    shown["lacks"] = {name: why for name, why in platform.missing().items() if name not in others}
     if fault is None:
         return shown
     try:

@@ -543,14 +543,14 @@ async def test_a_check_finds_a_command_that_the_agent_does_not_allow(cluster: Cl
 
 async def test_a_check_finds_what_a_node_cannot_do_and_what_it_lacks_for_it(cluster: Cluster) -> None:
     await cluster.add("node0")
-    lacks = {"nft": "libnftables.so.1 is missing: install libnftables1"}
+    lacks = {"nft": "install libnftables1", "qdisc": "be root", "queue": "be root"}
     cluster.agents["node0"].further_features = {"classes": [parse(noop()).class_name], "missing": lacks}
     await cluster.start()
     await cluster.met()
     cut = {"class": "CutLinksFaultSpec", "links": [{"from": "10.0.0.9", "to": "node0"}]}
     (problem,) = (await cluster.client.check("t", cut))["problems"]
     assert problem["kind"] == "impossible"
-    assert problem["message"] == f"node node0 cannot do this: nft: {lacks['nft']}"
+    assert problem["message"] == "node node0 cannot do this: nft: install libnftables1; qdisc, queue: be root"
     assert (await cluster.client.check("t", noop()))["problems"] == []
 
 

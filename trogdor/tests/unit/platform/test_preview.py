@@ -3,7 +3,7 @@
 import pytest
 
 from trogdor.platform.base import Fault, Scene
-from trogdor.platform.linux import PLATFORM
+from trogdor.platform.linux import PLATFORM, faults
 from trogdor.platform.preview import nets_of, preview, resource_of
 from trogdor.spec import parse
 from trogdor.topology import topology_of
@@ -45,6 +45,16 @@ def test_what_is_seen_of_a_part_of_a_link() -> None:
     scene = Scene(SCENE.node, TOPOLOGY, probe_ports={"n1": 9999})
     shown = preview(PLATFORM, parse({"class": "CutLinksFaultSpec", "links": [link]}), scene)
     assert shown["probe"] == ["no tcp new connections to ports 2379 from n2 arrive at n1"]
+
+
+def test_what_is_lacking_is_told_with_those_faults_alone_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "_may_change_networks", lambda: False)
+    cut = parse({"class": "CutLinksFaultSpec", "links": [{"from": "n2", "to": "n1"}]})
+    slow = parse({"class": "DegradedLinksFaultSpec", "links": [{"from": "n2", "to": "n1", "delayMs": 5}]})
+    pause = parse({"class": "ProcessPauseFaultSpec", "nodeNames": ["n1"], "match": {"name": "no-such-program"}})
+    lacks = [preview(PLATFORM, spec, SCENE)["lacks"] for spec in (cut, slow, pause)]
+    assert [[*each] for each in lacks] == [["nft"], ["qdisc", "queue"], []]
+    assert lacks[0]["nft"].startswith("CAP_NET_ADMIN is missing")
 
 
 def test_a_pause_of_nothing_says_so() -> None:

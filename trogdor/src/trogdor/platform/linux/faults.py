@@ -10,6 +10,7 @@ from trogdor.platform.linux import nft
 from trogdor.platform.linux.kinds import KINDS
 from trogdor.spec import Spec
 
+CAP_NET_ADMIN = 12
 GROUP = "trogdor.platforms"
 """Entry points of users' own faults: objects with ``name``, ``faults`` and ``kinds`` as a Platform's."""
 
@@ -48,12 +49,21 @@ class Linux:
         self.kinds = {**self.kinds, **other.kinds}
 
     def missing(self) -> Mapping[str, str]:
-        """What this machine lacks, by name, and where to get it."""
+        """What this machine lacks, or this process may not do, by name, and what to do about it."""
+        if not _may_change_networks():
+            why_not = "CAP_NET_ADMIN is missing: run the agent as root, or give it the capability"
+            return {**dict.fromkeys(("nft", "qdisc", "queue"), why_not), **self._broken}
         try:
             nft.library()
         except CannotInject as why:
             return {"nft": str(why), **self._broken}
         return dict(self._broken)
+
+
+def _may_change_networks() -> bool:
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+    return bool(effective >> CAP_NET_ADMIN & 1)
 
 
 PLATFORM = Linux()
