@@ -197,7 +197,7 @@ def coordinator_is_replaced(cluster: Cluster, **whose: str) -> None:
 
     with cluster.losing_nothing():
         first = until(lambda: coordinator(BROKERS), "there is a coordinator")
-        with cluster.fault("coordinator", "CoordinatorSuspendFaultSpec", **whose) as children:
+        with cluster.fault("coordinator", "CoordinatorFaultSpec", **whose) as children:
             assert [child["nodeNames"] for child in children] == [[first]]
             until(lambda: coordinator(cluster.but(first)) not in ("", first), "another coordinator")
             cluster.await_acknowledged()

@@ -10,7 +10,7 @@ from trogdor.spec.kafka import (
     BrokerKillFaultSpec,
     ControllerPartitionFaultSpec,
     ControllerSuspendFaultSpec,
-    CoordinatorSuspendFaultSpec,
+    CoordinatorFaultSpec,
     IsrShrinkFaultSpec,
     KafkaFaultSpec,
     KillsBrokers,
@@ -134,7 +134,7 @@ FAULTS: dict[type[Spec], tuple[Callable[[Any], list[Question]], Callable[[Any, A
         lambda spec, answers: killed(spec, spec.node_names or [name for each in answers for name in each.nodes]),
     ),
     IsrShrinkFaultSpec: (_isr_questions, _isr_children),
-    CoordinatorSuspendFaultSpec: (
+    CoordinatorFaultSpec: (
         lambda spec: [ask(spec, "coordinator", group=spec.group, transactionalId=spec.transactional_id)],
         lambda spec, answers: _suspended(answers[0].nodes, spec.java_main),
     ),

@@ -124,7 +124,7 @@ class IsrShrinkFaultSpec(KafkaFaultSpec, name="trogdor.fault.IsrShrinkFaultSpec"
     port: StrictInt = Field(9092, ge=1, le=65535, description="The port followers fetch from.")
 
 
-class CoordinatorSuspendFaultSpec(KafkaFaultSpec, name="trogdor.fault.CoordinatorSuspendFaultSpec"):
+class CoordinatorFaultSpec(KafkaFaultSpec, name="trogdor.fault.CoordinatorFaultSpec"):
     """Suspends the coordinator of a consumer group or of a transactional id."""
 
     example: ClassVar[dict[str, Any]] = {"group": "billing"}

@@ -115,11 +115,11 @@ def test_a_fault_that_would_do_nothing_is_refused() -> None:
 @pytest.mark.parametrize("fields", [{}, {"group": "g", "transactionalId": "t"}])
 def test_a_coordinator_is_one_of_a_group_or_of_a_transaction(fields: dict[str, str]) -> None:
     with pytest.raises(SpecError, match="one of them"):
-        made("CoordinatorSuspendFaultSpec", [Answer(("n1",))], **fields)
+        made("CoordinatorFaultSpec", [Answer(("n1",))], **fields)
 
 
 def test_the_status_says_whom_it_hit_and_how_that_was_found() -> None:
-    (question,) = questions(parse({"class": "CoordinatorSuspendFaultSpec", "group": "g"}), TOPOLOGY)
+    (question,) = questions(parse({"class": "CoordinatorFaultSpec", "group": "g"}), TOPOLOGY)
     assert Answer(("n3",), "FindCoordinator at n1:9092", None, 12.5).to_json(question) == {
         "asked": "kafka (coordinator)", "nodes": ["n3"], "how": "FindCoordinator at n1:9092", "epoch": None,
         "tookMs": 12.5,
