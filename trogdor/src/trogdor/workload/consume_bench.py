@@ -201,15 +201,16 @@ def consumers(spec: ConsumeBenchSpec, channel: Channel) -> list[Consuming]:
     if named and spec.consumer_group and spec.threads_per_worker > 1:
         raise WorkloadError(SAME_GROUP)
     confs = [_conf(spec, index, channel) for index in range(spec.threads_per_worker)]
-    assigned = _assignment(confs[0], wanted, channel) if named and confs else []
+    if named and confs and (whole := [topic for topic, numbers in wanted.items() if not numbers]):
+        wanted |= _partitions(whole, confs[0], channel)
     consuming = []
-    for conf in confs:
+    for index, conf in enumerate(confs):
         client = made(Consumer, conf.properties, channel)
         if named:
-            client.assign(assigned)
+            client.assign((topic, number, OFFSET_INVALID) for topic, numbers in wanted.items() for number in numbers)
         else:
             client.subscribe(wanted)
-        consuming.append(Consuming(client, str(conf.properties["client.id"]), spec, conf.max_poll_records, channel))
+        consuming.append(Consuming(client, client_id(index, channel), spec, conf.max_poll_records, channel))
     return consuming
 
 
@@ -219,25 +220,26 @@ def _conf(spec: ConsumeBenchSpec, index: int, channel: Channel) -> ClientConf:
     return conf_of("consumer", channel, base, spec.common_client_conf, spec.consumer_conf)
 
 
+def client_id(index: int, channel: Channel) -> str:
+    """Whom the status tells of; the brokers too, unless the spec's properties name another."""
+    return f"consumer.{channel.task_id}-{index}"
+
+
 def base_of(spec: ConsumeBenchSpec | ShareConsumeBenchSpec, index: int, channel: Channel) -> dict[str, str]:
-    """The Java properties of a consumer, whatever its group: the thread's number is in its id."""
+    """The Java properties of a consumer, whatever its group."""
     return {
         "bootstrap.servers": spec.bootstrap_servers,
-        "client.id": f"consumer.{channel.task_id}-{index}",
+        "client.id": client_id(index, channel),
         "max.poll.interval.ms": str(MAX_POLL_INTERVAL_MS),
     }
 
 
-def _assignment(conf: ClientConf, wanted: dict[str, list[int]], channel: Channel) -> list[tuple[str, int, int]]:
-    """Each partition that is wanted, and where to begin: where its group has been. Raises WorkloadError."""
+def _partitions(topics: list[str], conf: ClientConf, channel: Channel) -> dict[str, list[int]]:
+    """The partitions that topics have now. Raises WorkloadError."""
     asking = consumer(conf, channel)
-    assigned = [
-        (topic, number, OFFSET_INVALID)
-        for topic, numbers in wanted.items()
-        for number in numbers or topic_partitions(asking, topic)
-    ]
+    found = {topic: topic_partitions(asking, topic) for topic in topics}
     close(asking)
-    return assigned
+    return found
 
 
 def consume_bench(spec: ConsumeBenchSpec, channel: Channel) -> None:
@@ -245,10 +247,10 @@ def consume_bench(spec: ConsumeBenchSpec, channel: Channel) -> None:
     run_consumers(spec, channel, consumers)
 
 
-def run_consumers(spec: Bench, channel: Channel, made: Callable[[Bench, Channel], Sequence[Consuming]]) -> None:
+def run_consumers(spec: Bench, channel: Channel, make: Callable[[Bench, Channel], Sequence[Consuming]]) -> None:
     """Runs the consumers made for a spec until each has its messages or it is stopped. Raises WorkloadError."""
     processor = Processor(spec.record_processor) if spec.record_processor is not None else None
-    consuming = made(spec, channel)
+    consuming = make(spec, channel)
     channel.log(f"Will consume from {', '.join(spec.active_topics)} with {len(consuming)} consumer(s)")
     bench = ConsumeBench(consuming, processor, channel)
     with channel.reporting(bench.status):

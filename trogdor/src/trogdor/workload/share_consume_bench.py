@@ -8,7 +8,7 @@ What a member has polled is accepted with its next poll, or when it closes.
 from trogdor.spec.workload import ShareConsumeBenchSpec
 from trogdor.workload.channel import Channel, run
 from trogdor.workload.clients import WorkloadError, conf_of
-from trogdor.workload.consume_bench import Consuming, base_of, run_consumers
+from trogdor.workload.consume_bench import Consuming, base_of, client_id, run_consumers
 from trogdor.workload.share_group import share_consumer
 from trogdor.workload.topics import subscriptions
 
@@ -26,7 +26,8 @@ def share_consumers(spec: ShareConsumeBenchSpec, channel: Channel) -> list[Consu
 def _make(spec: ShareConsumeBenchSpec, topics: list[str], index: int, channel: Channel) -> Consuming:
     base = base_of(spec, index, channel) | {"group.id": spec.share_group}
     conf = conf_of("share", channel, base, spec.common_client_conf, spec.consumer_conf)
-    return Consuming(share_consumer(conf, topics, channel), base["client.id"], spec, conf.max_poll_records, channel)
+    member = share_consumer(conf, topics, channel)
+    return Consuming(member, client_id(index, channel), spec, conf.max_poll_records, channel)
 
 
 def share_consume_bench(spec: ShareConsumeBenchSpec, channel: Channel) -> None:
