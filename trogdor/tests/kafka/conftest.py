@@ -55,8 +55,8 @@ def run_workload(node: Node, module: str, workload: dict[str, Any], task_id: str
 
 @pytest.fixture(scope="session")
 def one_broker() -> Iterator[Lab]:
-    """A broker on ``node0``, its controller on ``c1``, and our coordinator; whoever needs an agent starts one."""
-    with Lab(nodes=["node0", "c1"]) as lab, Kafka(lab, ["node0"], controllers=["c1"]):
+    """A broker on ``node0``, its controller on ``c1``, nothing on ``far``, and our coordinator; agents come and go."""
+    with Lab(nodes=["node0", "c1", "far"]) as lab, Kafka(lab, ["node0"], controllers=["c1"]):
         lab.node("node0").path(TOPOLOGY_FILE).write_text(json.dumps(lab.topology()))
         lab.start_daemon("coordinator")
         yield lab
@@ -95,12 +95,12 @@ def client(one_broker: Lab) -> Iterator[Client]:
 
 
 @contextmanager
-def agent_of(lab: Lab, start: Callable[[], NodeProcess], kind: str) -> Iterator[None]:
-    """An agent on node0 while the block runs, which our coordinator has met as ``own`` or ``java``."""
+def agent_of(lab: Lab, start: Callable[[], NodeProcess], kind: str, name: str = "node0") -> Iterator[None]:
+    """An agent on a node while the block runs, which our coordinator has met as ``own`` or ``java``."""
     process = start()
     try:
         with lab.client() as client:
-            until(lambda: (node := client.nodes()["node0"])["up"] and node["kind"] == kind, f"the {kind} agent is met")
+            until(lambda: (node := client.nodes()[name])["up"] and node["kind"] == kind, f"the {kind} agent is met")
         yield
     finally:
         end(process)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 from trogdor.lab.lab import Lab
 from trogdor.lab.node import NodeProcess
 
-from .conftest import begin_with_the_first, run_workload
+from .conftest import RUN_TIMEOUT_S, begin_with_the_first, run_workload
 
 pytestmark = pytest.mark.xdist_group("one broker")
 
@@ -81,11 +81,12 @@ def test_what_was_produced_is_consumed_key_and_value(one_broker: Lab) -> None:
 
 
 def test_messages_are_spread_over_the_partitions_in_turn(one_broker: Lab) -> None:
-    produce(one_broker, "turns", 3000)
-    said = consume(one_broker, ["turns:[0-1]"], 2000)
-    (status,) = last_status(said).values()
-    assert status["assignedPartitions"] == ["turns-0", "turns-1"]
-    assert status["totalMessagesReceived"] == 2000
+    produce(one_broker, "turns", 6000, activeTopics={"turns": PARTITIONS, "turned": PARTITIONS})
+    said = consume(one_broker, ["turns:[0-1]", "turned"], 5000, consumerConf={"client.id": "its own"})
+    ((client, status),) = last_status(said).items()
+    assert client == "consumer.t1-0"
+    assert sorted(status["assignedPartitions"]) == ["turned-0", "turned-1", "turned-2", "turns-0", "turns-1"]
+    assert status["totalMessagesReceived"] == 5000
 
 
 def test_transactions_are_committed_after_every_so_many(one_broker: Lab) -> None:
@@ -151,7 +152,7 @@ def started(lab: Lab, module: str, workload: dict[str, Any]) -> Iterator[NodePro
 def said_by(process: NodeProcess) -> Iterator[dict[str, Any]]:
     """What a workload says, as it says it; an error, or too long a time, fails the test."""
     assert process.stdout is not None
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + RUN_TIMEOUT_S
     for line in process.stdout:
         message = json.loads(line)
         assert "error" not in message, message
@@ -159,39 +160,68 @@ def said_by(process: NodeProcess) -> Iterator[dict[str, Any]]:
         yield message
 
 
-def stopped_after(lab: Lab, module: str, workload: dict[str, Any], enough: Any) -> Any:
+def until_status(said: Iterator[dict[str, Any]], enough: Callable[[dict[str, Any]], Any]) -> None:
+    """Listens to a workload until a status is enough."""
+    assert any(isinstance(status := message.get("status"), dict) and enough(status) for message in said)
+
+
+def stopped_after(lab: Lab, module: str, workload: dict[str, Any], enough: Callable[[dict[str, Any]], Any]) -> Any:
     """Runs a workload until a status is enough, stops it by SIGTERM, and returns its last status."""
-    status, stopped = None, False
     with started(lab, module, workload) as process:
-        for message in said_by(process):
-            status = message.get("status", status)
-            if not stopped and isinstance(status, dict) and enough(status):
-                process.send_signal(signal.SIGTERM)
-                stopped = True
-    return status
+        said = said_by(process)
+        until_status(said, enough)
+        process.send_signal(signal.SIGTERM)
+        return last_status(list(said))
+
+
+@contextmanager
+def hanging_broker(lab: Lab) -> Iterator[None]:
+    """The broker hangs while the block runs."""
+    node = lab.node("node0")
+    (broker,) = [str(each.pid) for each in node.processes() if "kafka.Kafka /mnt/kafka" in each.command]
+    node.exec(["kill", "-STOP", broker], check=True)
+    try:
+        yield
+    finally:
+        node.exec(["kill", "-CONT", broker], check=True)
 
 
 def test_round_trip_sends_again_what_was_not_acknowledged(one_broker: Lab) -> None:
-    node = one_broker.node("node0")
-    (broker,) = [str(each.pid) for each in node.processes() if "kafka.Kafka /mnt/kafka" in each.command]
     wanted = spec(
         "RoundTripWorkloadSpec", targetMessagesPerSec=1000, maxMessages=4000, activeTopics={"again": PARTITIONS},
         producerConf={"delivery.timeout.ms": "1500"},
     )  # fmt: skip
-    given_up, status = False, None
-    try:
-        with started(one_broker, "round_trip", wanted) as process:
-            for message in said_by(process):
-                status = message.get("status", status)
-                if isinstance(status, dict) and status["totalReceived"] and not given_up:
-                    node.exec(["kill", "-STOP", broker], check=True)
-                if "not acknowledged, sent again" in message.get("log", "") and not given_up:
-                    node.exec(["kill", "-CONT", broker], check=True)
-                    given_up = True
-    finally:
-        node.exec(["kill", "-CONT", broker])
-    assert given_up
-    assert status == {"totalUniqueSent": 4000, "totalReceived": 4000}
+    with started(one_broker, "round_trip", wanted) as process:
+        said = said_by(process)
+        until_status(said, lambda status: status["totalReceived"])
+        with hanging_broker(one_broker):
+            assert any("not acknowledged, sent again" in message.get("log", "") for message in said)
+        assert last_status(list(said)) == {"totalUniqueSent": 4000, "totalReceived": 4000}
+
+
+def test_consumers_that_are_stopped_while_the_broker_hangs_end(share_groups: Lab) -> None:
+    def took_some(status: dict[str, Any]) -> bool:
+        return bool(status["totalMessagesReceived"])
+
+    produce(share_groups, "hung", 100)
+    begin_with_the_first(share_groups.node("node0"), "hung")
+    common = {"activeTopics": ["hung"], "maxMessages": 1_000_000}
+    with (
+        started(share_groups, "consume_bench", spec("ConsumeBenchSpec", **common)) as one,
+        started(
+            share_groups, "share_consume_bench", spec("ShareConsumeBenchSpec", shareGroup="hung", **common)
+        ) as other,
+    ):
+        for process in (one, other):
+            until_status(said_by(process), lambda status: [each for each in status.values() if took_some(each)])
+        with hanging_broker(share_groups):
+            for process in (one, other):
+                process.send_signal(signal.SIGTERM)
+            for process in (one, other):
+                assert process.wait(30) == 0
+        for process in (one, other):
+            (status,) = last_status(list(said_by(process))).values()
+            assert took_some(status)
 
 
 def test_configurable_producer_produces_until_it_is_stopped(one_broker: Lab) -> None:
