@@ -87,6 +87,20 @@ async def test_what_was_put_is_there_again(url: str) -> None:
     await store.close()
 
 
+async def test_what_is_pruned_and_read_meanwhile_disturbs_no_change(url: str) -> None:
+    store = await opened(url)
+    waits: list[asyncio.Future[Any]] = []
+    for number in range(1, 3001):
+        waits.append(store.put(EVENTS, (number, "event")))
+        if number % 3 == 0:
+            waits.append(store.prune_events(number - 100))
+            waits.append(asyncio.ensure_future(store.read(f"SELECT * FROM {EVENTS.name}")))
+            await asyncio.sleep(0)
+    await asyncio.gather(*waits)
+    assert [row[0] for row in await rows(store)] == [*range(2900, 3001)]
+    await store.close()
+
+
 async def test_a_row_that_cannot_be_written_fails_itself_and_no_other(url: str) -> None:
     store = await opened(url)
     store.put(EVENTS, (1, "before"))

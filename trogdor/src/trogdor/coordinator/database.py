@@ -56,6 +56,15 @@ class Table:
         return f"DELETE FROM {self.name} WHERE {self.key} = ?"
 
 
+class RowsBefore(Table):
+    """A table of which all rows before a key are deleted at once."""
+
+    @cached_property
+    def delete(self) -> str:
+        """Deletes the rows with lesser keys."""
+        return f"DELETE FROM {self.name} WHERE {self.key} < ?"
+
+
 class DatabaseError(Exception):
     """A database that cannot be opened, read or written; says why."""
 
@@ -65,7 +74,10 @@ class LeadLost(DatabaseError):
 
 
 class Database(Protocol):
-    """One session with a database, used by one thread. SQL has a ``?`` for each value."""
+    """A session with a database. SQL has a ``?`` for each value.
+
+    Changes are made by one thread at a time. Unless it ``waits``, ``read`` may be called by another meanwhile.
+    """
 
     errors: type[Exception]
     """What its driver raises."""
@@ -126,6 +138,7 @@ class Sqlite:
 
     def open(self) -> None:
         self._session = self._connect()
+        self._reading = self._connect()  # two threads at once in one session end each other's transactions
 
     def _connect(self) -> sqlite3.Connection:
         session = sqlite3.connect(self._path, timeout=BUSY_MS / 1000, check_same_thread=False)
@@ -149,7 +162,7 @@ class Sqlite:
         self._session.rollback()
 
     def read(self, sql: str, values: Values = ()) -> list[dict[str, Any]]:
-        return _as_dicts(self._session.execute(sql, values))
+        return _as_dicts(self._reading.execute(sql, values))
 
     def columns(self, table: str) -> set[str]:
         return _names_of(self._session.execute(f"SELECT * FROM {table} LIMIT 0"))
@@ -164,6 +177,7 @@ class Sqlite:
         session.close()
 
     def close(self) -> None:
+        self._reading.close()
         self._session.close()
 
 

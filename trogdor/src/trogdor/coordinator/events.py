@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 
 KEPT_IN_MEMORY = 10_000
 KEPT = 200_000
-PRUNE_EVERY = 20_000
+PRUNE_EVERY = 1000
+"""So few at once take a millisecond of the event loop."""
 MAX_ANSWER = 10_000
 MARKS = ("mark", "node-down")
 """What is a line across the timeline; kept in memory apart from the rest, of which there is far more."""

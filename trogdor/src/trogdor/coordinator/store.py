@@ -21,6 +21,7 @@ from trogdor.coordinator.database import (
     NUMBER_KEY,
     DatabaseError,
     LeadLost,
+    RowsBefore,
     Table,
     Values,
     database_of,
@@ -77,6 +78,8 @@ FOUND = Table("found", {"task_seq": NUMBER_KEY, "found": "TEXT NOT NULL"})
 """Of composites whose nodes were asked for: whom they hit and how that was found."""
 
 EVENTS = Table("events", {"seq": NUMBER_KEY, "body": "TEXT NOT NULL"})
+
+EVENTS_BEFORE = RowsBefore(EVENTS.name, EVENTS.columns)
 
 TABLES = (ABOUT, TASKS, WORKERS, FOUND, EVENTS)
 
@@ -357,11 +360,7 @@ class Store:
 
     def prune_events(self, before_seq: int) -> "asyncio.Future[None]":
         """Forgets the events before a sequence number."""
-        return self._call(lambda: self._prune(before_seq))
-
-    def _prune(self, before_seq: int) -> None:
-        self._database.change_many(f"DELETE FROM {EVENTS.name} WHERE {EVENTS.key} < ?", [(before_seq,)])
-        self._database.commit()
+        return self.delete(EVENTS_BEFORE, before_seq)
 
     async def flush(self) -> None:
         """Returns once every change made so far is on disk that ever can be. Raises StoreError."""
