@@ -16,7 +16,7 @@ import pytest
 import kibosh
 from kibosh.mount import is_mounted
 
-CLONE_NEWNS = 0x20000
+CLONE_NEWNS, CLONE_NEWIPC = 0x20000, 0x8000000
 MS_REC_PRIVATE = 0x4000 | 0x40000
 AT_FDCWD = -100
 AT_SYMLINK_FOLLOW = 0x400
@@ -24,9 +24,10 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def pytest_configure() -> None:
-    """Nothing mounted here outlives the process, however it ends."""
-    if os.geteuid() == 0 and LIBC.unshare(CLONE_NEWNS) == 0:
+    """No mount outlives the process, however it ends, nor the shared memory of a server that was killed."""
+    if os.geteuid() == 0 and LIBC.unshare(CLONE_NEWNS | CLONE_NEWIPC) == 0:
         LIBC.mount(b"none", b"/", None, MS_REC_PRIVATE, None)
+        LIBC.mount(b"none", b"/dev/shm", b"tmpfs", 0, None)
 
 
 def give_name(file: int, path: Path) -> None:
