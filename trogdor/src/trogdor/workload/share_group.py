@@ -3,9 +3,10 @@
 import logging
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 
-from confluent_kafka import KafkaError, Message, ShareConsumer
+from confluent_kafka import IllegalStateException, KafkaError, Message, ShareConsumer
 
 from trogdor.workload.channel import Channel
 from trogdor.workload.client_properties import ClientConf
@@ -89,17 +90,19 @@ def share_consumer(conf: ClientConf, topics: list[str], channel: Channel) -> Mem
     """A member of a share group, subscribed to topics. Raises WorkloadError when librdkafka refuses a value.
 
     A broker before 4.2 fails at each fetch of a member whose id has a + or a / (KAFKA-19846), and librdkafka goes on to
-    ask, thousands of times a second. It draws such an id every other time: then another member is made.
+    ask, thousands of times a second. It draws such an id every other time: then another member is made, before this one
+    has joined the group.
     """
     for _ in range(MAX_DRAWN):
         log, logger = _Log(), logging.Logger("share group")
         logger.addHandler(log)
         debugged = {**conf.properties, "debug": "cgrp"}
         member = made(partial(ShareConsumer, logger=logger), debugged, channel)
-        member.subscribe(topics)
-        member.poll(0)
+        with suppress(IllegalStateException):  # it has no topics yet; what the log says is told all the same
+            member.poll(0)
         logger.setLevel(logging.CRITICAL)
-        if not {"+", "/"} & set(log.member_id):
+        if log.member_id and not {"+", "/"} & set(log.member_id):
+            member.subscribe(topics)
             return Member(member)
         member.close()
     raise WorkloadError(f"no member of a share group has drawn an id without + and / in {MAX_DRAWN} attempts")
