@@ -50,7 +50,7 @@ test-unit: setup
 	$(SHARE) unit 60 $(PYTEST) trogdor/tests/unit -n 4 --dist worksteal
 
 test-lab: setup
-	$(SHARE) lab 480 $(PYTEST) trogdor/tests/lab -n 2 --dist loadgroup
+	$(SHARE) lab 480 $(PYTEST) trogdor/tests/lab -n 3 --dist loadgroup
 
 test-examples: setup
 	$(SHARE) examples 60 $(PYTEST) examples/tests

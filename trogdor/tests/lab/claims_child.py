@@ -14,7 +14,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from lab.specimens import SPECIMENS, sleeping
+from lab.specimens import MAY_BE_EMPTY, SPECIMENS, sleeping
 from lab.whole_life import live
 from trogdor.claim import points
 from trogdor.claim.books import Books
@@ -142,7 +142,8 @@ def case(point: str, kind: str, state: str) -> dict[str, Any]:
                 for size in range(len(fired) + 1)
                 for some in itertools.combinations(fired, size)
             ]
-            return looking.observe(key) in folds
+            seen = looking.observe(key)
+            return seen in folds or (seen is None and kind in MAY_BE_EMPTY)
 
         answer = {"died": died, "explained": eventually(explained), "base": base}
         answer["heir"] = forked(lambda: Ledger.open(Path(state), NODE, KINDS).close())

@@ -110,6 +110,10 @@ def _original_kibosh() -> Iterator[Specimen]:
         yield mount, {**UNREADABLE, "prefix": "/b"}, UNREADABLE
 
 
+MAY_BE_EMPTY = {"kibosh-c"}
+"""Kinds whose specimen shows nothing where its writer is killed between opening and writing: the file that stands for
+the original's control file is empty then, where the original keeps its list."""
+
 SPECIMENS: Mapping[str, Callable[[], AbstractContextManager[Specimen]]] = {
     "freezer": _freezer,
     "kibosh": _kibosh,
