@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ def topology(lab: Lab) -> dict[str, Any]:
 
 
 def start(lab: Lab, names: Sequence[str]) -> dict[str, NodeProcess]:
-    """Start the daemons of the nodes named, an agent or the coordinator; returns them once all answer.
+    """Start the daemons of the nodes named, an agent or the coordinator; returns them once all are in touch.
 
     Raises LabError, with the end of the log, when one ends or does not answer within a minute.
     """
@@ -55,7 +55,18 @@ def start(lab: Lab, names: Sequence[str]) -> dict[str, NodeProcess]:
     until = time.monotonic() + _READY_TIMEOUT_S
     for name, process in started.items():
         _await_answer(lab.node(name), process, until)
+    if COORDINATOR in started:
+        _await_meeting(lab, started.keys() - {COORDINATOR}, until)
     return started
+
+
+def _await_meeting(lab: Lab, names: Collection[str], until: float) -> None:
+    """Returns once the coordinator is in touch with the agents of these nodes; until then it would call them down."""
+    client = lab.client()
+    while apart := [name for name, node in client.nodes().items() if name in names and not node["up"]]:
+        if time.monotonic() > until:
+            raise LabError(f"the coordinator is not in touch with the agents of {', '.join(apart)}")
+        time.sleep(_POLL_S)
 
 
 def _start_one(node: Node) -> NodeProcess:

@@ -110,7 +110,7 @@ class Lab:
         return daemons.topology(self)
 
     def start_daemons(self) -> dict[str, NodeProcess]:
-        """Start an agent on each node and the coordinator on its own; returns the processes once all answer.
+        """Start an agent on each node and the coordinator on its own; returns the processes once all are in touch.
 
         Their logs are `agent` and `coordinator`. Raises LabError, with the end of the log, when one ends
         or does not answer within a minute.

@@ -2,6 +2,7 @@
 
 import json
 from itertools import count
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def soak(tmp_path: Path) -> str:
     return str(path)
 
 
-def coordinate(daemon: Daemon, ends: Any) -> None:
-    """A coordinator whose tasks run once they are created, and are done when looked at for the third time."""
+def coordinate(daemon: Daemon, ends: Any, looks_while_running: float = 2) -> None:
+    """A coordinator whose tasks run once they are created, until they have been looked at so often or are stopped."""
     tasks: dict[str, Any] = {}
 
     def create(body: Any) -> tuple[int, Any]:
@@ -48,7 +49,7 @@ def coordinate(daemon: Daemon, ends: Any) -> None:
         def look(_: Any) -> tuple[int, Any]:
             nonlocal looks
             looks += 1
-            done = looks > 2 or f"stop {task_id}" in stopped
+            done = looks > looks_while_running or f"stop {task_id}" in stopped
             return 200, {"state": "DONE" if done else "RUNNING", "spec": body["spec"], "status": {"children": {}},
                          **(ends(body["spec"]) if done else {})}  # fmt: skip
 
@@ -124,7 +125,7 @@ def test_run_passes_when_the_check_does(run: Run, daemon: Daemon, soak: str) -> 
 def test_a_check_that_fails_during_the_faults_ends_them_and_marks_the_timeline(
     run: Run, daemon: Daemon, soak: str
 ) -> None:
-    coordinate(daemon, lambda spec: {})
+    coordinate(daemon, lambda spec: {}, looks_while_running=inf)
     result = run("schedule", "run", soak, "-t", daemon.target, "--check", "echo lost; exit 9", "--every", "1ms")
     assert result.code == 1
     assert "the check failed: exit code 9: lost" in result.err
