@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lab.agents import MS, LabAgent, boot_ns, running_agents, until
+from lab.waiting import state_of
 from trogdor.lab import Lab
 from trogdor.lab.node import NodeProcess
 
@@ -33,8 +34,7 @@ def sleepers(lab: Lab, agent: LabAgent) -> Iterator[list[NodeProcess]]:
 
 
 def state(lab: Lab, process: NodeProcess) -> str:
-    states = {shown.pid: shown.state for shown in lab.node("n1").processes()}
-    return states.get(process.pid, "")
+    return state_of(lab.node("n1"), process)
 
 
 def test_processes_are_stopped_seen_and_go_on(lab: Lab, agent: LabAgent, sleepers: list[NodeProcess]) -> None:

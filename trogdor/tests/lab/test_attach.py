@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.agents import SOURCE, until
+from lab.waiting import settled
 from trogdor.attach.places import of_containers
 from trogdor.client import Client
 from trogdor.containers import Engine
@@ -176,7 +177,7 @@ def verdicts(client: Client, task: str) -> list[str]:
 
 
 def states(machine: Node, inner: Mapping[str, int]) -> dict[str, str]:
-    running = {process.pid: process.state for process in machine.processes()}
+    running = {process.pid: settled(process.state) for process in machine.processes()}
     return {name: running[pid] for name, pid in inner.items()}
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 import pytest
 
 from lab.agents import until
+from lab.waiting import settled
 from trogdor.attach import attach
 from trogdor.client import Client
 from trogdor.containers import Engine, EngineError
@@ -120,8 +121,8 @@ def status(client: Client, task: str, node: str) -> Any:
 
 
 def state(pid: int) -> str:
-    """The letter of proc(5)."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    """The letter of proc(5), S for R."""
+    return settled(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0])
 
 
 def test_containers_are_parted_and_paused_and_as_before_after(containers: dict[str, int]) -> None:

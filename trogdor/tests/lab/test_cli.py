@@ -14,8 +14,8 @@ import pytest
 
 import trogdor
 from lab.seeing import Listener, Sight, reach
-from lab.waiting import wait_until
-from trogdor.lab import Lab, Node, NodeProcess
+from lab.waiting import state_of, wait_until
+from trogdor.lab import Lab, NodeProcess
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("cli")]
 
@@ -78,10 +78,6 @@ def sleeper(cluster: Cluster) -> Iterator[NodeProcess]:
     process.kill()
     process.wait(30)
     process.close()
-
-
-def state_of(node: Node, process: NodeProcess) -> str:
-    return next(each.state for each in node.processes() if each.pid == process.pid)
 
 
 def ended(process: "subprocess.Popen[str]") -> tuple[int, str, str]:

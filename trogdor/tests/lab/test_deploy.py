@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lab.waiting import state_of
 from trogdor.deploy.wheels import Wheels, make
 from trogdor.ducktape import sshd
 from trogdor.lab import Lab, Node
@@ -146,10 +147,6 @@ def kill_in_a_fault(node: Node, home: str, sleeper: NodeProcess) -> None:
     assert {node.exec(["stat", "-c", "%U", f"/proc/{pid}"]).stdout for pid in ours} == {"root\n"}
     node.exec(["kill", "-KILL", *ours])
     assert state_of(node, sleeper) == "T"
-
-
-def state_of(node: Node, sleeper: NodeProcess) -> str:
-    return next(each for each in node.processes() if each.pid == sleeper.pid).state
 
 
 SYSTEMCTL = r"""#!/bin/sh

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lab.ledger_process import LedgerProcess
-from lab.waiting import wait_until
+from lab.waiting import settled, wait_until
 from trogdor.claim.ledger import Ledger, boot_ns
 from trogdor.claim.model import CannotInject, Claim, Term
 from trogdor.claim.place import Place
@@ -52,7 +52,7 @@ def sleeper(lab: Lab) -> Iterator[NodeProcess]:
 def state(process: NodeProcess) -> str:
     assert process.host_pid is not None
     seen = processes.read(process.host_pid)
-    return "gone" if seen is None else seen.state
+    return "gone" if seen is None else settled(seen.state)
 
 
 def claim(process: NodeProcess, worker: int | None = None) -> Claim:

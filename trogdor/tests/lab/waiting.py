@@ -1,4 +1,4 @@
-"""What tests of whole processes need: polling until something is so, a bare coordinator, a Python that starts."""
+"""What tests of whole processes need: polling until something is so, how a process is, a Python that starts."""
 
 import os
 import time
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import trogdor
 from trogdor.client import Client
+from trogdor.lab import Node, NodeProcess
 
 
 def wait_until(is_so: Callable[[], bool], timeout_s: float = 30.0) -> None:
@@ -15,6 +16,16 @@ def wait_until(is_so: Callable[[], bool], timeout_s: float = 30.0) -> None:
     while not is_so():
         assert time.monotonic() < until, f"waited {timeout_s:g} s in vain"
         time.sleep(0.01)
+
+
+def settled(state: str) -> str:
+    """A process's letter of proc(5): S also where it has just gone on, and is about to sleep again."""
+    return "S" if state == "R" else state
+
+
+def state_of(node: Node, process: NodeProcess) -> str:
+    """Whether a sleeping process on a node is stopped (T) or not (S)."""
+    return settled(next(each.state for each in node.processes() if each.pid == process.pid))
 
 
 def forget_all(client: Client) -> None:

@@ -125,5 +125,6 @@ def reaches(one: Any, two: Any) -> bool:
 
 
 def state_of(account: Any, pid: int) -> str:
-    """The letter of proc(5)."""
-    return str(account.ssh_output(f"sed 's/.*) //' /proc/{pid}/stat").decode().split()[0])
+    """The letter of proc(5); S also where it has just gone on and is about to sleep again."""
+    letter = str(account.ssh_output(f"sed 's/.*) //' /proc/{pid}/stat").decode().split()[0])
+    return "S" if letter == "R" else letter
