@@ -88,7 +88,8 @@ def inner(machine: Node) -> Iterator[dict[str, int]]:
         pids: dict[str, int] = until(lambda: _or_none(found))
         numbered = [f"{number}:{pid}" for number, pid in enumerate(pids.values(), start=1)]
         machine.exec(["sh", "-ec", SET_UP, "sh", *numbered], check=True)
-        stack.callback(machine.exec, ["ip", "link", "del", "joined"])
+        for link in ("v1", "v2", "v3", "joined"):  # a namespace that ends lets go of its link some time later
+            stack.callback(machine.exec, ["ip", "link", "del", link])
         yield pids
 
 

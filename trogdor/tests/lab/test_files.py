@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,9 @@ def test_any_operation_can_fail_with_any_error(client: Client, files_lab: Lab) -
     files_lab.nodes["n1"].exec([sys.executable, "-c", FSYNC, f"{MOUNT}/new"], check=True)
 
 
+AHEAD_MS = 500
+"""So long the probe has, also on a busy machine, to see how it is without the fault."""
+
 PROBED = {
     "fails": ("FilesFailFaultSpec", {"operations": ["write", "fsync"], "error": "EIO"}),
     "unwritable": ("FilesUnwritableFaultSpec", {"error": "EROFS", "prefix": "/wal"}),
@@ -126,7 +130,8 @@ PROBED = {
 @pytest.mark.parametrize("fault", PROBED)
 def test_a_fault_of_files_is_seen_by_a_file_without_a_name_and_seen_to_end(client: Client, fault: str) -> None:
     name, fields = PROBED[fault]
-    client.create_task(fault, spec(name, **fields))
+    ahead = {"startMs": time.time_ns() // 1_000_000 + AHEAD_MS}
+    client.create_task(fault, spec(name, **fields) | ahead)
     task: Any = until(client, fault, lambda task: verdict(task) != "armed")
     assert verdict(task) == "seen", task
     client.stop_task(fault)
