@@ -67,8 +67,6 @@ def main() -> None:
     arguments = parser.parse_args()
     with Lab(nodes=3) as lab:
         lab.start_daemons()
-        while not all(node["up"] for node in lab.client().nodes().values()):
-            time.sleep(0.05)
         hurry()
         one, two = lab.nodes["n1"], lab.nodes["n2"]
         lags = []

@@ -162,8 +162,6 @@ def main() -> None:
     with Lab(nodes=NODES) as lab:
         lab.start_daemons()
         client = Client(lab.target, DEADLINE_S)
-        while not all(node["up"] for node in client.nodes().values()):
-            time.sleep(0.05)
         watch = Watch(Client(lab.target, DEADLINE_S))
         client.create_task("warm", noop(durationMs=10))
         watch.until_done("warm")

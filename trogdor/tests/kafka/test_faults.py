@@ -41,7 +41,6 @@ def running(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         kafka = stack.enter_context(Kafka(lab, BROKERS, zookeeper=zookeeper, config=CONFIG, data=DISK))
         lab.start_daemons()
         client = stack.enter_context(lab.client())
-        until(lambda: all(node["up"] for node in client.nodes().values()), "every agent is up")
         yield Cluster(lab, kafka, kafka.ledger(TOPIC), zookeeper, client)
 
 

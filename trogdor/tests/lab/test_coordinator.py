@@ -31,7 +31,6 @@ class Running:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.daemons: dict[str, NodeProcess] = lab.start_daemons()
-        self.meet()
 
     @property
     def client(self) -> Client:

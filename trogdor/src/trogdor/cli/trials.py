@@ -17,7 +17,6 @@ from pathlib import Path
 
 TRIAL_S = 10.0
 PACKAGES = {"tc": "iproute2", "iptables": "iptables", "fusermount3": "fuse3", "etcd": "etcd-server"}
-_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_KILL": 5, "CAP_SYS_NICE": 23, "CAP_SYS_PTRACE": 19}
 _UNSYNCHRONIZED = 0x40
 """STA_UNSYNC of adjtimex(2)."""
 
@@ -83,12 +82,10 @@ def _platform() -> str:
 
 
 def _privileges() -> str:
-    effective = next(
-        int(line.split()[1], 16) for line in Path("/proc/self/status").read_text().splitlines() if line[:6] == "CapEff"
-    )
-    lacking = [name for name, bit in _CAPABILITIES.items() if not effective >> bit & 1]
-    if lacking:
-        raise Missing(f"without {', '.join(lacking)} an agent cannot inject into this machine itself; the lab can do")
+    from trogdor.platform.linux.capabilities import lacking
+
+    if missing := lacking():
+        raise Missing(f"without {', '.join(missing)} an agent cannot inject into this machine itself; the lab can do")
     return "root" if os.geteuid() == 0 else "the capabilities are there"
 
 

@@ -48,7 +48,7 @@ def test_what_is_seen_of_a_part_of_a_link() -> None:
 
 
 def test_what_is_lacking_is_told_with_those_faults_alone_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults, "_may_change_networks", lambda: False)
+    monkeypatch.setattr(faults.capabilities, "lacking", lambda: ["CAP_NET_ADMIN"])
     cut = parse({"class": "CutLinksFaultSpec", "links": [{"from": "n2", "to": "n1"}]})
     slow = parse({"class": "DegradedLinksFaultSpec", "links": [{"from": "n2", "to": "n1", "delayMs": 5}]})
     pause = parse({"class": "ProcessPauseFaultSpec", "nodeNames": ["n1"], "match": {"name": "no-such-program"}})

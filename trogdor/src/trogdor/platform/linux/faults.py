@@ -6,11 +6,10 @@ from importlib import metadata
 
 from trogdor.claim.model import CannotInject
 from trogdor.platform.base import Fault
-from trogdor.platform.linux import nft
+from trogdor.platform.linux import capabilities, nft
 from trogdor.platform.linux.kinds import KINDS
 from trogdor.spec import Spec
 
-CAP_NET_ADMIN = 12
 GROUP = "trogdor.platforms"
 """Entry points of users' own faults: objects with ``name``, ``faults`` and ``kinds`` as a Platform's."""
 
@@ -50,7 +49,7 @@ class Linux:
 
     def missing(self) -> Mapping[str, str]:
         """What this machine lacks, or this process may not do, by name, and what to do about it."""
-        if not _may_change_networks():
+        if "CAP_NET_ADMIN" in capabilities.lacking():
             why_not = "CAP_NET_ADMIN is missing: run the agent as root, or give it the capability"
             return {**dict.fromkeys(("nft", "qdisc", "queue"), why_not), **self._broken}
         try:
@@ -58,12 +57,6 @@ class Linux:
         except CannotInject as why:
             return {"nft": str(why), **self._broken}
         return dict(self._broken)
-
-
-def _may_change_networks() -> bool:
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
-    return bool(effective >> CAP_NET_ADMIN & 1)
 
 
 PLATFORM = Linux()
